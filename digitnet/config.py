@@ -1,0 +1,294 @@
+"""Every choice that a run is made of: the names to choose from and the two configurations.
+
+Standard library only, so that ``digitnet --help`` and a wrong option cost no import of torch. The presets and the
+way from options to a configuration are in ``recipes.py``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+ModelKind = Literal["mlp", "cnn"]
+ActivationName = Literal["relu", "gelu", "silu", "tanh", "sigmoid", "identity"]
+PaddingName = Literal["same", "valid"]
+PoolName = Literal["max", "avg", "none"]
+LossName = Literal["cross-entropy", "bce", "mse", "mae"]
+OptimizerName = Literal["sgd", "rmsprop", "adagrad", "adadelta", "adam", "adamw"]
+ScheduleName = Literal["constant", "step", "cosine", "one-cycle"]
+AugmentName = Literal["none", "affine", "elastic"]
+DeviceName = Literal["auto", "cpu", "cuda", "mps"]
+PrecisionName = Literal["auto", "fp32", "bf16"]
+
+IMAGE_SIZE = 28  # side of an image, in pixels
+NUM_CLASSES = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class MLPConfig:
+    """A stack of dense layers."""
+
+    hidden_sizes: tuple[int, ...] = (512, 256)
+    """Units of each hidden layer; none at all is a single linear layer."""
+    activation: ActivationName = "relu"
+    dropout: float = 0.0
+    """Share of hidden units set to zero in training, in [0, 1)."""
+    batch_norm: bool = False
+
+    def __post_init__(self) -> None:
+        _check_head(self.hidden_sizes, self.dropout)
+        if not self.hidden_sizes and (self.activation != "identity" or self.dropout or self.batch_norm):
+            raise ValueError("activation, dropout and batch_norm need a hidden layer, and hidden_sizes has none")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CNNConfig:
+    """A base of convolutional blocks and a head of dense layers."""
+
+    channels: tuple[int, ...] = (32, 64)
+    """Kernels (feature maps) of each block."""
+    convs_per_block: int = 1
+    kernel_size: int = 3
+    """Side of a kernel, in pixels: 3, 5 or 7."""
+    stride: int = 1
+    """Step of the first convolution of each block; the others of the block have stride 1."""
+    padding: PaddingName = "same"
+    """same: half a kernel of zeros on each side; valid: none."""
+    pool: PoolName = "max"
+    pool_size: int | None = None
+    """Side of the pooling window; None with pool none."""
+    pool_stride: int | None = None
+    """Step of the pooling window; None with pool none."""
+    hidden_sizes: tuple[int, ...] = ()
+    """Units of each hidden dense layer of the head."""
+    activation: ActivationName = "relu"
+    dropout: float = 0.0
+    """Share of the inputs of each dense layer set to zero in training, in [0, 1)."""
+    batch_norm: bool = True
+
+    def __post_init__(self) -> None:
+        _check_head(self.hidden_sizes, self.dropout)
+        _check(
+            len(self.channels) > 0 and min(self.channels) > 0,
+            "channels",
+            "one or more numbers above 0",
+            self.channels,
+        )
+        _check(self.convs_per_block >= 1, "convs_per_block", "at least 1", self.convs_per_block)
+        _check(self.kernel_size in (3, 5, 7), "kernel_size", "3, 5 or 7", self.kernel_size)
+        _check(self.stride >= 1, "stride", "at least 1", self.stride)
+        for name, value in (("pool_size", self.pool_size), ("pool_stride", self.pool_stride)):
+            if self.pool == "none":
+                _check(value is None, name, "left out with pool none", value)
+            else:
+                _check(value is not None and value >= 1, name, "at least 1", value)
+        self.feature_map_sizes()
+
+    def feature_map_sizes(self) -> dict[str, int]:
+        """Map the name of each convolution and pooling layer to the side of the feature maps it makes, in pixels.
+
+        Raises:
+            ValueError: A layer's window is larger than what it gets.
+        """
+        sizes: dict[str, int] = {}
+        size = IMAGE_SIZE
+        for block in range(1, len(self.channels) + 1):
+            for conv in range(1, self.convs_per_block + 1):
+                margin = self.kernel_size // 2 if self.padding == "same" else 0
+                stride = self.stride if conv == 1 else 1
+                size = _slide(f"block{block}.conv{conv}", size, self.kernel_size, stride, margin)
+                sizes[f"block{block}.conv{conv}"] = size
+            if self.pool_size is not None and self.pool_stride is not None:
+                size = _slide(f"block{block}.pool", size, self.pool_size, self.pool_stride, 0)
+                sizes[f"block{block}.pool"] = size
+        return sizes
+
+
+ModelConfig = MLPConfig | CNNConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """What a network is trained on and by which rule."""
+
+    dataset: str = "mnist"
+    """mnist, strokes, or a folder."""
+    train_size: int | None = None
+    """Use only so many training images; of strokes, draw so many. None is all of them."""
+    augment: AugmentName = "none"
+    epochs: int = 10
+    batch_size: int = 256
+    loss: LossName = "cross-entropy"
+    label_smoothing: float = 0.0
+    """Share of the target spread over all classes, in [0, 1); cross-entropy and bce only."""
+    optimizer: OptimizerName = "adamw"
+    learning_rate: float = 2e-3
+    momentum: float | None = None
+    """In [0, 1); sgd and rmsprop only."""
+    nesterov: bool | None = None
+    """sgd only."""
+    weight_decay: float = 0.0
+    schedule: ScheduleName = "one-cycle"
+    warmup: float | None = None
+    """Share of all steps over which the learning rate rises, in [0, 1); cosine and one-cycle only."""
+    step_epochs: int | None = None
+    """Epochs between two falls of the learning rate; step only."""
+    step_factor: float | None = None
+    """What the learning rate is multiplied by at each fall, in (0, 1); step only."""
+    patience: int | None = None
+    """Stop after so many epochs without a better validation loss."""
+    until_accuracy: float | None = None
+    """Stop once the validation accuracy is reached, in (0, 1]."""
+    time_budget_s: float | None = None
+    """Stop after so many seconds of training."""
+    seed: int = 0
+    device: DeviceName = "auto"
+    precision: PrecisionName = "auto"
+
+    def __post_init__(self) -> None:
+        self._check_numbers()
+        self._check_dependents()
+
+    def _check_numbers(self) -> None:
+        for name in ("train_size", "epochs", "batch_size", "step_epochs", "patience"):
+            value = getattr(self, name)
+            _check(value is None or value >= 1, name, "at least 1", value)
+        for name in ("learning_rate", "time_budget_s"):
+            value = getattr(self, name)
+            _check(value is None or 0 < value < math.inf, name, "above 0", value)
+        for name in ("label_smoothing", "momentum", "warmup"):
+            value = getattr(self, name)
+            _check(value is None or 0 <= value < 1, name, "at least 0 and below 1", value)
+        _check(
+            self.step_factor is None or 0 < self.step_factor < 1,
+            "step_factor",
+            "between 0 and 1",
+            self.step_factor,
+        )
+        _check(0 <= self.weight_decay < math.inf, "weight_decay", "at least 0", self.weight_decay)
+        reachable = self.until_accuracy is None or 0 < self.until_accuracy <= 1
+        _check(reachable, "until_accuracy", "above 0 and at most 1", self.until_accuracy)
+        _check(0 <= self.seed < 2**63, "seed", "a whole number from 0", self.seed)
+
+    def _check_dependents(self) -> None:
+        _check_only(self.label_smoothing != 0, "label_smoothing", "loss", self.loss, ("cross-entropy", "bce"))
+        _check_only(self.momentum is not None, "momentum", "optimizer", self.optimizer, ("sgd", "rmsprop"))
+        _check_only(self.nesterov is not None, "nesterov", "optimizer", self.optimizer, ("sgd",))
+        _check_only(self.warmup is not None, "warmup", "schedule", self.schedule, ("cosine", "one-cycle"))
+        _check_only(self.step_epochs is not None, "step_epochs", "schedule", self.schedule, ("step",))
+        _check_only(self.step_factor is not None, "step_factor", "schedule", self.schedule, ("step",))
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """A network and its training: all that is needed to repeat a run."""
+
+    model: ModelConfig
+    train: TrainConfig
+
+    def __post_init__(self) -> None:
+        if self.model.batch_norm and self.train.batch_size < 3:
+            # A batch of 2 can leave one image over, and the spread of one image is no number.
+            raise ValueError(f"batch_norm needs a batch_size of at least 3, not {self.train.batch_size}")
+
+    @property
+    def kind(self) -> ModelKind:
+        """The kind of network."""
+        return "mlp" if isinstance(self.model, MLPConfig) else "cnn"
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        """Return plain values in two tables, ``model`` and ``train``; what is None is left out."""
+        tables = {"model": {"kind": self.kind, **asdict(self.model)}, "train": asdict(self.train)}
+        return {name: {k: v for k, v in table.items() if v is not None} for name, table in tables.items()}
+
+    @classmethod
+    def from_dict(cls, tables: Mapping[str, Any]) -> RunConfig:
+        """Rebuild a configuration from what ``to_dict`` returned, trusting nothing.
+
+        Raises:
+            ValueError: A table, a name or a value is unknown, missing or of the wrong type.
+        """
+        for name in ("model", "train"):
+            if not isinstance(tables.get(name), Mapping):
+                raise ValueError(f"the table [{name}] is missing")
+        if unknown := set(tables) - {"model", "train"}:
+            raise ValueError(f"unknown table [{min(unknown)}]; there are [model] and [train]")
+        model = dict(tables["model"])
+        kind = read_value("kind", ModelKind, model.pop("kind", None))
+        model_class: type[ModelConfig] = MLPConfig if kind == "mlp" else CNNConfig
+        return cls(model=build(model_class, model), train=build(TrainConfig, tables["train"]))
+
+
+ConfigT = TypeVar("ConfigT", bound=MLPConfig | CNNConfig | TrainConfig)
+
+
+def build(config_class: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
+    """Build a configuration from plain values, checking each name and type.
+
+    Raises:
+        ValueError: A name is unknown, or a value is of the wrong type or out of range.
+    """
+    hints = get_type_hints(config_class)
+    if unknown := set(values) - {f.name for f in fields(config_class)}:
+        raise ValueError(f"{min(unknown)} is not a setting of {config_class.__name__.removesuffix('Config')}")
+    return config_class(**{name: read_value(name, hints[name], value) for name, value in values.items()})
+
+
+def read_value(name: str, hint: Any, value: Any) -> Any:
+    """Check a plain value against a field's type; a list becomes a tuple, an int a float where one is due.
+
+    Raises:
+        ValueError: The value is of another type, or none of the choices.
+    """
+    origin, args = get_origin(hint), get_args(hint)
+    if origin in (UnionType, Union):
+        return None if value is None else read_value(name, next(a for a in args if a is not NoneType), value)
+    if origin is Literal:
+        _check(value in args, name, f"one of {', '.join(args)}", value)
+        return value
+    if origin is tuple:
+        _check(isinstance(value, list | tuple), name, "a list of whole numbers", value)
+        return tuple(read_value(name, int, item) for item in value)
+    if hint is float and type(value) is int:
+        return float(value)
+    # type() and not isinstance(): True is an int to Python, not to a person.
+    _check(
+        type(value) is hint,
+        name,
+        {int: "a whole number", float: "a number", bool: "true or false"}.get(hint, "text"),
+        value,
+    )
+    return value
+
+
+def _check(valid: bool, name: str, expected: str, found: object) -> None:
+    if not valid:
+        shown = ",".join(map(str, found)) if isinstance(found, tuple) else str(found)
+        raise ValueError(f"{name} must be {expected}, not {shown or 'empty'}")
+
+
+def _check_only(given: bool, name: str, choice: str, chosen: str, where: tuple[str, ...]) -> None:
+    if given and chosen not in where:
+        raise ValueError(f"{name} has no meaning with {choice} {chosen}, only with {' and '.join(where)}")
+
+
+def _check_head(hidden_sizes: tuple[int, ...], dropout: float) -> None:
+    _check(all(size >= 1 for size in hidden_sizes), "hidden_sizes", "numbers above 0", hidden_sizes)
+    _check(0 <= dropout < 1, "dropout", "at least 0 and below 1", dropout)
+
+
+def _slide(layer: str, size: int, window: int, stride: int, margin: int) -> int:
+    """Return the side of what a window sliding over ``size`` pixels makes.
+
+    Source: Dumoulin and Visin, "A guide to convolution arithmetic for deep learning" (2016), relationship 6.
+    """
+    if window > size + 2 * margin:
+        raise ValueError(
+            f"nothing is left of the feature map: {layer} has a {window}x{window} window and gets {size}x{size} pixels"
+        )
+    return (size + 2 * margin - window) // stride + 1

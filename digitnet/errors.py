@@ -1,0 +1,37 @@
+"""What a person can cause and mend: every error that digitnet reports in one plain line.
+
+Each class carries the exit code that the command line ends with. A bug is none of these and keeps its
+traceback.
+"""
+
+
+class DigitnetError(Exception):
+    """Something failed for a reason the person can act on; the message says what, where and what to do."""
+
+    exit_code = 1
+
+
+class UsageError(DigitnetError):
+    """The options do not make sense, or contradict each other."""
+
+    exit_code = 2
+
+
+class DataError(DigitnetError):
+    """A data set is missing, damaged or not what it is said to be."""
+
+
+class CheckpointError(DigitnetError):
+    """A checkpoint is missing, damaged, or not one of ours."""
+
+
+class PictureError(DigitnetError):
+    """A picture could not be read, or holds nothing to read."""
+
+    exit_code = 3
+
+
+class ThresholdError(DigitnetError):
+    """A threshold that the person asked for was missed."""
+
+    exit_code = 4

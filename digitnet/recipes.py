@@ -1,0 +1,138 @@
+"""From options to a configuration: the presets, and the defaults of each optimizer, schedule and pooling.
+
+Standard library only, like ``config.py``, which says what a configuration is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, Literal
+
+from digitnet.config import CNNConfig, MLPConfig, ModelConfig, ModelKind, RunConfig, TrainConfig, build
+
+PresetName = Literal["fast", "standard", "best"]
+
+Settings = Mapping[str, Any]
+
+PRESETS: dict[ModelKind, dict[PresetName, Settings]] = {
+    "cnn": {
+        "fast": {"channels": (16, 32), "epochs": 2, "batch_size": 256},
+        "standard": {
+            "channels": (32, 64, 128), "epochs": 8, "batch_size": 256, "augment": "affine", "dropout": 0.2,
+        },
+        "best": {
+            "channels": (64, 128, 256), "convs_per_block": 2, "epochs": 40, "batch_size": 128,
+            "augment": "elastic", "dropout": 0.3, "label_smoothing": 0.05,
+        },
+    },
+    "mlp": {
+        "fast": {"hidden_sizes": (256,), "epochs": 3, "batch_size": 256},
+        "standard": {
+            "hidden_sizes": (1024, 512), "batch_norm": True, "dropout": 0.2, "epochs": 12, "batch_size": 256,
+            "augment": "affine",
+        },
+        "best": {
+            "hidden_sizes": (2048, 2048, 1024), "batch_norm": True, "dropout": 0.3, "epochs": 100, "batch_size": 256,
+            "augment": "elastic", "label_smoothing": 0.05,
+        },
+    },
+}  # fmt: skip
+
+OPTIMIZER_DEFAULTS: dict[str, Settings] = {
+    "sgd": {"learning_rate": 0.1, "momentum": 0.9, "nesterov": True},
+    "rmsprop": {"learning_rate": 1e-3, "momentum": 0.0},
+    "adagrad": {"learning_rate": 1e-2},
+    "adadelta": {"learning_rate": 1.0},
+    "adam": {"learning_rate": 2e-3},
+    "adamw": {"learning_rate": 4e-3, "weight_decay": 0.05},
+}
+SCHEDULE_DEFAULTS: dict[str, Settings] = {
+    "constant": {},
+    "step": {"step_epochs": 1, "step_factor": 0.7},
+    "cosine": {"warmup": 0.0},
+    "one-cycle": {"warmup": 0.25},
+}
+POOL_DEFAULTS: dict[str, Settings] = {"max": {"pool_size": 2}, "avg": {"pool_size": 2}, "none": {}}
+
+# What belongs to a choice and means nothing, or something else, beside another: choosing anew drops it.
+DEPENDENTS: dict[str, tuple[str, ...]] = {
+    "optimizer": ("learning_rate", "momentum", "nesterov", "weight_decay"),
+    "schedule": ("warmup", "step_epochs", "step_factor"),
+    "loss": ("label_smoothing",),
+    "pool": ("pool_size", "pool_stride"),
+    "pool_size": ("pool_stride",),
+    "momentum": ("nesterov",),
+}
+
+
+def build_config(
+    *,
+    kind: ModelKind | None = None,
+    preset: PresetName | None = None,
+    file: RunConfig | None = None,
+    overrides: Settings,
+) -> RunConfig:
+    """Build the configuration of a run: a preset or a file, with single settings put over it.
+
+    Args:
+        kind: None takes the file's, else cnn.
+        preset: None is standard where there is no file.
+        file: A configuration read from a file, instead of a preset.
+        overrides: Settings by field name. One that chooses anew (an optimizer, say) drops what the preset or the
+            file says of the old choice, and the new choice's defaults take its place.
+
+    Raises:
+        ValueError: A setting is unknown to this kind of network, out of range, or contradicts another.
+    """
+    if file is not None and preset is not None:
+        raise ValueError("give a preset or a configuration file, not both")
+    if file is not None and kind not in (None, file.kind):
+        raise ValueError(f"the configuration file describes a network of kind {file.kind}, not {kind}")
+    kind = kind or (file.kind if file else "cnn")
+    base = _flatten(file) if file else dict(PRESETS[kind][preset or "standard"])
+    settings = _with_defaults(kind, {**_without_dependents(base, overrides), **overrides})
+    return _split(kind, settings)
+
+
+def _flatten(config: RunConfig) -> dict[str, Any]:
+    tables = config.to_dict()
+    return {k: v for table in tables.values() for k, v in table.items() if k != "kind"}
+
+
+def _without_dependents(base: Settings, overrides: Settings) -> dict[str, Any]:
+    dropped: set[str] = set()
+    for choice, dependents in DEPENDENTS.items():
+        current = base.get(choice, getattr(TrainConfig, choice, getattr(CNNConfig, choice, None)))
+        if choice in overrides and overrides[choice] != current:
+            dropped.update(dependents)
+    if overrides.get("hidden_sizes") == () and "channels" not in base:
+        dropped.update(("activation", "dropout", "batch_norm"))
+    return {name: value for name, value in base.items() if name not in dropped}
+
+
+def _with_defaults(kind: ModelKind, settings: dict[str, Any]) -> dict[str, Any]:
+    choices: dict[str, Any] = {
+        **OPTIMIZER_DEFAULTS[settings.get("optimizer", TrainConfig.optimizer)],
+        **SCHEDULE_DEFAULTS[settings.get("schedule", TrainConfig.schedule)],
+    }
+    if kind == "cnn":
+        choices |= POOL_DEFAULTS[settings.get("pool", CNNConfig.pool)]
+    elif not settings.get("hidden_sizes", MLPConfig.hidden_sizes):
+        choices["activation"] = "identity"
+    filled = choices | settings
+    if filled.get("pool_size") is not None:
+        filled.setdefault("pool_stride", filled["pool_size"])
+    if filled.get("nesterov") and not filled["momentum"] and "nesterov" not in settings:
+        filled["nesterov"] = False
+    return filled
+
+
+def _split(kind: ModelKind, settings: Settings) -> RunConfig:
+    model_class: type[ModelConfig] = MLPConfig if kind == "mlp" else CNNConfig
+    in_model = {f.name for f in fields(model_class)}
+    in_train = {f.name for f in fields(TrainConfig)}
+    if unknown := set(settings) - in_model - in_train:
+        raise ValueError(f"{min(unknown)} has no meaning for a network of kind {kind}")
+    model = build(model_class, {k: v for k, v in settings.items() if k in in_model})
+    return RunConfig(model=model, train=build(TrainConfig, {k: v for k, v in settings.items() if k in in_train}))
