@@ -1,0 +1,59 @@
+"""Random variants of a batch of images, made on the device that they are on. Never a flip: digits are not symmetric.
+
+Sources: Simard, Steinkraus and Platt, "Best practices for convolutional neural networks applied to visual document
+analysis" (2003), for affine and elastic distortions of digits.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from digitnet.config import AugmentName
+
+ROTATION_RAD = math.radians(10)
+SCALE = 0.10
+SHEAR = 0.15
+SHIFT = 2 / 14  # of half the image's side: 2 pixels of 28
+ELASTIC = 0.06  # standard deviation of a knot's displacement, of half the image's side: 0.84 pixels
+ELASTIC_KNOTS = 6  # knots a side: bends of about a stroke's length
+
+
+def augment(images: Tensor, name: AugmentName, generator: torch.Generator) -> Tensor:
+    """Distort each image of a batch on its own.
+
+    Args:
+        images: (N, 1, 28, 28) float32 in [0, 1], black outside.
+        name: none returns the images as they are; affine turns, scales, shears and shifts; elastic bends as well.
+        generator: On the images' device.
+
+    Returns:
+        (N, 1, 28, 28) float32 in [0, 1].
+    """
+    if name == "none":
+        return images
+    grid = F.affine_grid(_random_maps(len(images), generator), list(images.shape), align_corners=False)
+    if name == "elastic":
+        grid = grid + _random_bends(len(images), images.shape[-1], generator)
+    return F.grid_sample(images, grid, align_corners=False)
+
+
+def _random_maps(count: int, generator: torch.Generator) -> Tensor:
+    """Draw affine maps from output to input coordinates, (count, 2, 3), in units of half the image's side."""
+    u = torch.rand(count, 6, generator=generator, device=generator.device) * 2 - 1
+    angle, shear = u[:, 0] * ROTATION_RAD, u[:, 1] * SHEAR
+    width, height = torch.exp(u[:, 2] * SCALE), torch.exp(u[:, 3] * SCALE)
+    cos, sin = torch.cos(angle), torch.sin(angle)
+    rows = [width * cos, width * (shear * cos - sin), u[:, 4] * SHIFT]
+    rows += [height * sin, height * (shear * sin + cos), u[:, 5] * SHIFT]
+    return torch.stack(rows, dim=1).view(count, 2, 3)
+
+
+def _random_bends(count: int, size: int, generator: torch.Generator) -> Tensor:
+    """Draw smooth displacement fields, (count, size, size, 2): random knots with a bicubic surface through them."""
+    knots = torch.randn(count, 2, ELASTIC_KNOTS, ELASTIC_KNOTS, generator=generator, device=generator.device)
+    field = F.interpolate(knots * ELASTIC, size=(size, size), mode="bicubic", align_corners=True)
+    return field.permute(0, 2, 3, 1)

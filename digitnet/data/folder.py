@@ -1,0 +1,80 @@
+"""A folder of one's own as a data set: sub-folders 0 to 9 of pictures, or IDX files with pictures of any size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+
+from digitnet.config import IMAGE_SIZE
+from digitnet.data.digits import Digits, fingerprint
+from digitnet.data.idx import Part, find_idx, read_pair
+from digitnet.errors import DataError, PictureError
+from digitnet.pictures import PICTURE_SUFFIXES, read_digit, to_digit
+
+Pictures = tuple[npt.NDArray[np.uint8], Sequence[int]]
+
+
+def load_folder(folder: Path, part: Part) -> Digits:
+    """Load labelled pictures from a folder, each made what MNIST would have made of it.
+
+    The folder holds sub-folders 0 to 9 (or ``train`` and ``test`` with such sub-folders), or IDX files. A folder
+    without a test part is used whole for either part.
+
+    Raises:
+        DataError: The folder holds no labelled digits, or a picture cannot be read.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: there is no such data set: expected mnist, strokes or a folder")
+    images, labels = _read_idx_folder(folder, part) or _read_class_folders(folder, part)
+    targets = torch.tensor(labels, dtype=torch.int64)
+    pixels = torch.from_numpy(images)[:, None]
+    return Digits(name=str(folder), images=pixels, targets=targets, fingerprint=fingerprint(pixels, targets))
+
+
+def _read_idx_folder(folder: Path, part: Part) -> Pictures | None:
+    other: Part = "test" if part == "train" else "train"
+    pair = find_idx(folder, part)
+    if pair is None and find_idx(folder, other) is None:
+        return None
+    if pair is None and part == "train":
+        raise DataError(f"{folder}: only a test part is there (t10k-images-idx3-ubyte), nothing to train on")
+    images_path, labels_path = pair or find_idx(folder, other)  # type: ignore[misc]
+    images, labels = read_pair(images_path, labels_path)
+    if images.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE):
+        images = np.stack([_normalise(image, f"{images_path}, image {i}") for i, image in enumerate(images)])
+    return images.copy(), labels.tolist()
+
+
+def _read_class_folders(folder: Path, part: Part) -> Pictures:
+    root = folder / part if (folder / part).is_dir() else folder
+    paths = [
+        (path, int(place.name))
+        for place in sorted(root.iterdir())
+        if place.is_dir() and place.name in set("0123456789")
+        for path in sorted(place.iterdir())
+        if path.suffix.lower() in PICTURE_SUFFIXES
+    ]
+    if not paths:
+        raise DataError(f"{root}: expected sub-folders 0 to 9 with pictures, or IDX files; found neither")
+    images, faults = [], []
+    for path, _ in paths:
+        try:
+            images.append(read_digit(path))
+        except PictureError as error:
+            faults.append(str(error))
+    if faults:
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        raise DataError(f"{faults[0]}{more}; mend or remove what cannot be read")
+    return np.stack(images), [label for _, label in paths]
+
+
+def _normalise(image: npt.NDArray[np.uint8], where: str) -> npt.NDArray[np.uint8]:
+    try:
+        return to_digit(Image.fromarray(image))
+    except PictureError as error:
+        raise DataError(f"{where}: {error}") from error

@@ -1,0 +1,64 @@
+"""Which data set a name stands for: mnist, strokes, or a folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from digitnet.data.digits import VALIDATION_SIZE, Digits, fingerprint, split, validation_size
+from digitnet.data.idx import Part
+from digitnet.data.mnist import load_mnist
+from digitnet.errors import DataError
+
+STROKES_SIZES: dict[Part, int] = {"train": 60_000, "test": 10_000}  # as many as MNIST has
+STROKES_SEEDS: dict[Part, int] = {"train": 1, "test": 2}
+
+
+def load_digits(dataset: str, part: Part, *, data_dir: Path | None = None, size: int | None = None) -> Digits:
+    """Load a part of a data set.
+
+    Args:
+        dataset: mnist, strokes, or the path of a folder.
+        part: train or test.
+        data_dir: Where MNIST's files are; None is ``DIGITNET_DATA_DIR``, else the cache or a download.
+        size: How many strokes to draw; None is 60,000 for training and 10,000 for testing.
+
+    Raises:
+        DataError: The data set is missing or damaged.
+    """
+    if dataset == "mnist":
+        chosen = data_dir or (Path(found) if (found := os.environ.get("DIGITNET_DATA_DIR")) else None)
+        return load_mnist(part, chosen)
+    if dataset == "strokes":
+        return _draw(part, size or STROKES_SIZES[part])
+    from digitnet.data.folder import load_folder
+
+    return load_folder(Path(dataset), part)
+
+
+def load_training(dataset: str, *, data_dir: Path | None = None, size: int | None = None) -> tuple[Digits, Digits]:
+    """Load a training part, cut into training and validation digits.
+
+    Args:
+        dataset: As for ``load_digits``.
+        data_dir: As for ``load_digits``.
+        size: Keep only so many training images (validation stays whole); None keeps all.
+
+    Raises:
+        DataError: The data set is missing, damaged, or too small.
+    """
+    drawn = size + min(VALIDATION_SIZE, size // 9 + 1) if size and dataset == "strokes" else None
+    whole = load_digits(dataset, "train", data_dir=data_dir, size=drawn)
+    available = len(whole) - validation_size(len(whole))
+    if available == len(whole):
+        raise DataError(f"{whole.name}: {len(whole)} digits are too few to train on: at least 10 are needed")
+    if size is not None and size > available:
+        raise DataError(f"{whole.name} has {available:,} images to train on beside those for validation, not {size:,}")
+    return split(whole, size)
+
+
+def _draw(part: Part, count: int) -> Digits:
+    from digitnet.data.strokes import draw_strokes
+
+    images, targets = draw_strokes(count, seed=STROKES_SEEDS[part])
+    return Digits(name="strokes", images=images, targets=targets, fingerprint=fingerprint(images, targets))

@@ -1,0 +1,52 @@
+"""Where the arithmetic runs, how precisely, and where randomness comes from."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+
+from digitnet.config import DeviceName, PrecisionName
+from digitnet.errors import UsageError
+
+
+def choose_device(name: DeviceName) -> torch.device:
+    """Turn a name into a device; auto takes a GPU where there is one.
+
+    Raises:
+        UsageError: This machine has no such device.
+    """
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return torch.device(next(device for device, there in available.items() if there))
+    if not available[name]:
+        raise UsageError(f"this machine has no {name} device that PyTorch can use; try --device auto")
+    return torch.device(name)
+
+
+def choose_precision(name: PrecisionName, device: torch.device) -> torch.dtype:
+    """Turn a name into the type that matrix products run in; auto takes bfloat16 where the hardware has it.
+
+    Returns:
+        torch.float32 or torch.bfloat16.
+    """
+    if name == "auto":
+        return torch.bfloat16 if _has_bf16(device) else torch.float32
+    return torch.bfloat16 if name == "bf16" else torch.float32
+
+
+def _has_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)  # Ampere; older ones emulate it slowly
+    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+
+
+def derive_seed(seed: int, epoch: int, purpose: str) -> int:
+    """Derive a seed that depends on nothing else, so that epoch 7 is known without running epochs 1 to 6."""
+    digest = hashlib.sha256(f"{seed}/{epoch}/{purpose}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1  # torch takes 63 bits everywhere
+
+
+def generator(seed: int, epoch: int, purpose: str, device: torch.device) -> torch.Generator:
+    """Make the random generator of one purpose in one epoch, on a device."""
+    return torch.Generator(device).manual_seed(derive_seed(seed, epoch, purpose))
