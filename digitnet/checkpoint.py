@@ -1,0 +1,149 @@
+"""The checkpoint file: weights and all that is needed to use and to judge them. Data, never code.
+
+A safetensors file whose metadata holds one JSON document under the key ``digitnet``. Which file to open when a person
+names a run, or nothing at all, is the business of ``runs.py``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from digitnet.atomic import write_atomically
+from digitnet.config import RunConfig
+from digitnet.errors import CheckpointError
+from digitnet.models import DigitNet, build_model
+
+FORMAT = 1
+MAX_HEADER_BYTES = 1_000_000
+MAX_BYTES = 2_000_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRecord:
+    """How the weights came about."""
+
+    dataset: str
+    fingerprint: str
+    """Of the whole training part, validation images included."""
+    train_size: int
+    validation_size: int
+    split_hash: str
+    """Of the indices of the validation images."""
+    epoch: int
+    step: int
+    validation_loss: float
+    validation_accuracy: float
+    elapsed_s: float
+    device: str
+    precision: str
+    digitnet: str
+    """Version of the program."""
+    torch: str
+    """Version of PyTorch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A trained network, as it is stored."""
+
+    config: RunConfig
+    record: TrainingRecord
+    state: Mapping[str, Tensor]
+    """Parameters and buffers by name, on the CPU."""
+
+    def build(self) -> DigitNet:
+        """Build the network with these weights, on the CPU, ready to evaluate."""
+        model = build_model(self.config.model)
+        model.load_state_dict(dict(self.state))
+        return model.eval()
+
+
+def save_checkpoint(path: Path, config: RunConfig, record: TrainingRecord, model: DigitNet) -> None:
+    """Write a checkpoint; what was at ``path`` stays until the new file is whole.
+
+    Raises:
+        OSError: It could not be written.
+    """
+    document = {"format": FORMAT, "config": config.to_dict(), "record": asdict(record)}
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    write_atomically(path, save(state, metadata={"digitnet": json.dumps(document)}))
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises:
+        CheckpointError: There is none, or it is not one of digitnet's; a pickle is refused unopened.
+    """
+    _check_container(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            config, record = _read_document(path, (file.metadata() or {}).get("digitnet"))
+            _check_shapes(path, config, {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()})  # noqa: SIM118
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: damaged: {error}") from error
+    return Checkpoint(config=config, record=record, state=state)
+
+
+def _check_container(path: Path) -> None:
+    """Look at the first bytes alone, before any library opens the file."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as stream:
+            start = stream.read(9)
+    except OSError as error:
+        raise CheckpointError(f"{path}: {error.strerror or error}") from error
+    if start[:2] == b"PK" or start[:1] == b"\x80":
+        raise CheckpointError(
+            f"{path} is a pickle, which can run code when it is opened, so digitnet does not; it reads only "
+            "safetensors files written by digitnet train"
+        )
+    header = int.from_bytes(start[:8], "little")
+    if len(start) < 9 or start[8:9] != b"{" or not 2 <= header <= min(MAX_HEADER_BYTES, size - 8):
+        raise CheckpointError(f"{path} is not a safetensors file, or is cut short")
+    if size > MAX_BYTES:
+        raise CheckpointError(f"{path} is larger than {MAX_BYTES:,} bytes, which no network of digitnet's is")
+
+
+def _read_document(path: Path, text: str | None) -> tuple[RunConfig, TrainingRecord]:
+    if text is None:
+        raise CheckpointError(f"{path} is a safetensors file, but none that digitnet train wrote")
+    try:
+        document = json.loads(text)
+        if document["format"] != FORMAT:
+            newer = "; a newer digitnet wrote it" if document["format"] > FORMAT else ""
+            raise CheckpointError(f"{path} has format {document['format']}, and this digitnet reads {FORMAT}{newer}")
+        return RunConfig.from_dict(document["config"]), _read_record(document["record"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{path}: its description is damaged: {error}") from error
+
+
+def _read_record(values: Mapping[str, Any]) -> TrainingRecord:
+    kinds = {"str": str, "int": int, "float": float}
+    record = {field.name: values[field.name] for field in fields(TrainingRecord)}
+    for field in fields(TrainingRecord):
+        if type(record[field.name]) is not kinds[str(field.type)]:
+            raise ValueError(f"{field.name} is {record[field.name]!r}")
+    return TrainingRecord(**record)
+
+
+def _check_shapes(path: Path, config: RunConfig, found: Mapping[str, tuple[int, ...]]) -> None:
+    """Compare the tensors in the file with those of the network it describes, before either takes memory."""
+    with torch.device("meta"):
+        expected = {name: tuple(tensor.shape) for name, tensor in build_model(config.model).state_dict().items()}
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            raise CheckpointError(
+                f"{path}: {name} does not fit the network described: expected {expected.get(name, 'nothing')}, "
+                f"found {found.get(name, 'nothing')}"
+            )

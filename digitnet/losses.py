@@ -1,0 +1,52 @@
+"""The losses: how wrong logits are about their targets. Each is a mean over the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from digitnet.config import NUM_CLASSES, LossName
+
+LossFunction = Callable[[Tensor, Tensor], Tensor]
+"""Logits (N, 10) float and targets (N,) int64 to a loss, ()."""
+
+
+def build_loss(name: LossName, label_smoothing: float = 0.0) -> LossFunction:
+    """Build a loss function.
+
+    cross-entropy: minus the log of the probability that softmax gives the target.
+    bce: each class as a yes-or-no question of its own, binary cross-entropy summed over the classes. Softmax of
+    logits trained so is the probability of each class given that exactly one of the answers is yes.
+    mse, mae: squared and absolute difference between softmax probabilities and the one-hot target, summed over the
+    classes (the first is the Brier score).
+    """
+    match name:
+        case "cross-entropy":
+            return partial(F.cross_entropy, label_smoothing=label_smoothing)
+        case "bce":
+            return partial(_bce, label_smoothing=label_smoothing)
+        case "mse":
+            return _mse
+        case "mae":
+            return _mae
+
+
+def _one_hot(logits: Tensor, targets: Tensor) -> Tensor:
+    return F.one_hot(targets, NUM_CLASSES).to(logits.dtype)
+
+
+def _bce(logits: Tensor, targets: Tensor, *, label_smoothing: float) -> Tensor:
+    # As in cross-entropy: a share of the target is spread evenly over all classes.
+    soft = _one_hot(logits, targets) * (1 - label_smoothing) + label_smoothing / NUM_CLASSES
+    return F.binary_cross_entropy_with_logits(logits, soft, reduction="sum") / len(targets)
+
+
+def _mse(logits: Tensor, targets: Tensor) -> Tensor:
+    return (logits.softmax(1) - _one_hot(logits, targets)).square().sum(1).mean()
+
+
+def _mae(logits: Tensor, targets: Tensor) -> Tensor:
+    return (logits.softmax(1) - _one_hot(logits, targets)).abs().sum(1).mean()

@@ -1,0 +1,127 @@
+"""Run folders: what ``train`` writes, and which checkpoint is meant when a person names a run, or nothing."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+from digitnet.atomic import write_atomically
+from digitnet.config import RunConfig
+from digitnet.errors import CheckpointError, UsageError
+
+RUNS = Path("checkpoints")  # in the current folder
+PRETRAINED = ("pretrained-cnn", "pretrained-mlp")
+BEST, LAST, CONFIG, METRICS = "best.safetensors", "last.safetensors", "config.toml", "metrics.csv"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A checkpoint file, and what to call it."""
+
+    path: Path
+    name: str
+    """Such as ``run checkpoints/cnn-mnist-1`` or ``pretrained-cnn``."""
+
+
+def create_run_folder(output: Path, name: str | None, stem: str) -> Path:
+    """Make a new, empty run folder; no run ever overwrites another.
+
+    Args:
+        output: The folder of runs.
+        name: The run's name; None takes the stem and the first free number.
+        stem: Such as ``cnn-mnist``.
+
+    Raises:
+        UsageError: A run of this name is there already, or the name is none for a folder.
+        OSError: The folder cannot be made.
+    """
+    if name is not None and (Path(name).name != name or name in PRETRAINED):
+        raise UsageError(f"{name!r} is no name for a run; to put it elsewhere, use --output")
+    for candidate in [name] if name else (f"{stem}-{number}" for number in count(1)):
+        folder = output / candidate
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError as error:
+            if name:
+                raise UsageError(f"{folder} exists already; choose another --name") from error
+        else:
+            return folder
+    raise AssertionError
+
+
+def write_metrics(folder: Path, rows: Iterable[dict[str, float]]) -> None:
+    """Write ``metrics.csv`` anew, with a line for each epoch so far."""
+    rows = list(rows)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(folder / METRICS, text.getvalue().encode())
+
+
+def write_config(folder: Path, config: RunConfig) -> None:
+    """Write ``config.toml``, which ``train --config`` reads."""
+    lines = ["# What this run was made of. To repeat it: digitnet train --config FILE"]
+    for name, table in config.to_dict().items():
+        lines += ["", f"[{name}]"]
+        # JSON's strings, numbers, booleans and lists are TOML's too.
+        lines += [f"{key} = {json.dumps(value)}" for key, value in table.items()]
+    write_atomically(folder / CONFIG, ("\n".join(lines) + "\n").encode())
+
+
+def read_config(path: Path) -> RunConfig:
+    """Read a configuration file such as a run folder's ``config.toml``.
+
+    Raises:
+        UsageError: There is no such file, or it does not describe a run.
+    """
+    try:
+        return RunConfig.from_dict(tomllib.loads(path.read_text("utf-8")))
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
+        raise UsageError(f"{path}: {error}") from error
+
+
+def find_checkpoint(reference: str | Path | None = None) -> Found:
+    """Find the checkpoint that is meant.
+
+    Args:
+        reference: A file, a run folder, the name of a run in ``checkpoints/``, ``pretrained-cnn`` or
+            ``pretrained-mlp``. None is the newest run in ``checkpoints/``, else ``pretrained-cnn``.
+
+    Raises:
+        CheckpointError: There is none.
+    """
+    if reference is None:
+        return _newest_run() or _pretrained(PRETRAINED[0])
+    if str(reference) in PRETRAINED:
+        return _pretrained(str(reference))
+    for path in (Path(reference), RUNS / reference):
+        if path.is_dir():
+            if (path / BEST).is_file():
+                return Found(path=path / BEST, name=f"run {path}")
+            raise CheckpointError(f"{path} holds no {BEST}: it is no run folder, or its first epoch did not end")
+        if path.exists():
+            return Found(path=path, name=str(path))
+    raise CheckpointError(f'no checkpoint at {reference}; run "digitnet train" first, or leave out --checkpoint')
+
+
+def _newest_run() -> Found | None:
+    best = [(path.stat().st_mtime_ns, path) for path in RUNS.glob(f"*/{BEST}")]
+    return Found(path=max(best)[1], name=f"run {max(best)[1].parent}") if best else None
+
+
+def _pretrained(name: str) -> Found:
+    """Find a network that ships: inside the installed package, or in the source tree that it runs from."""
+    package = Path(__file__).parent
+    for folder in (package / "pretrained", package.parent / "checkpoints"):
+        if (path := folder / f"{name}.safetensors").is_file():
+            return Found(path=path, name=f"{name}, which ships with digitnet")
+    raise CheckpointError(f'{name} is not installed with this digitnet; run "digitnet train" first')

@@ -1,0 +1,89 @@
+"""One whole run: from a configuration and digits to a run folder with checkpoints. The loop is in ``engine.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from digitnet import __version__
+from digitnet.checkpoint import TrainingRecord, save_checkpoint
+from digitnet.config import RunConfig
+from digitnet.data.digits import Digits
+from digitnet.device import choose_device, choose_precision, derive_seed
+from digitnet.engine import EpochResult, Result, fit
+from digitnet.models import DigitNet, build_model
+from digitnet.runs import BEST, LAST, write_config, write_metrics
+
+
+def train_run(config: RunConfig, train: Digits, validation: Digits, folder: Path) -> Iterator[Result]:
+    """Train a network by a configuration, saving after each epoch before its result is yielded.
+
+    Args:
+        config: The network and its training.
+        train: Training digits, as ``load_training`` cut them.
+        validation: The digits that the best epoch is chosen by.
+        folder: The run folder, there and empty.
+
+    Raises:
+        UsageError: The device asked for is not there.
+        DigitnetError: Training went wrong.
+        OSError: A file could not be written.
+    """
+    device = choose_device(config.train.device)
+    dtype = choose_precision(config.train.precision, device)
+    model = new_model(config, train).to(device)
+    write_config(folder, config)
+    epochs: list[EpochResult] = []
+    for result in fit(model, train.to(device), validation.to(device), config.train, dtype):
+        if isinstance(result, EpochResult):
+            epochs.append(result)
+            record = _record(result, train, validation, device, dtype)
+            for name in (LAST, BEST) if result.best else (LAST,):
+                save_checkpoint(folder / name, config, record, model)
+            write_metrics(folder, [_row(epoch) for epoch in epochs])
+        yield result
+
+
+def new_model(config: RunConfig, train: Digits) -> DigitNet:
+    """Build a network with random weights that follow from the seed, and normalisation from the training images."""
+    torch.manual_seed(derive_seed(config.train.seed, 0, "weights"))
+    model = build_model(config.model)
+    model.set_normalisation(train.images)
+    return model
+
+
+def _record(
+    result: EpochResult, train: Digits, validation: Digits, device: torch.device, dtype: torch.dtype
+) -> TrainingRecord:
+    return TrainingRecord(
+        dataset=train.name,
+        fingerprint=train.fingerprint,
+        train_size=len(train),
+        validation_size=len(validation),
+        split_hash=train.split_hash or "",
+        epoch=result.epoch,
+        step=result.step,
+        validation_loss=result.validation.loss,
+        validation_accuracy=result.validation.accuracy,
+        elapsed_s=result.elapsed_s,
+        device=device.type,
+        precision="bf16" if dtype == torch.bfloat16 else "fp32",
+        digitnet=__version__,
+        torch=torch.__version__,
+    )
+
+
+def _row(result: EpochResult) -> dict[str, float]:
+    return {
+        "epoch": result.epoch,
+        "step": result.step,
+        "learning_rate": result.learning_rate,
+        "train_loss": result.train_loss,
+        "train_accuracy": result.train_accuracy,
+        "validation_loss": result.validation.loss,
+        "validation_accuracy": result.validation.accuracy,
+        "images_per_s": result.images_per_s,
+        "elapsed_s": result.elapsed_s,
+    }
