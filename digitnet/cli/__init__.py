@@ -1,0 +1,92 @@
+"""The command line: one file per command, each from options to configuration to work to console.
+
+Nothing here or at the top of a command's file imports torch, so that ``--help`` and a wrong option answer at once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from digitnet import __version__
+from digitnet.cli.eval import evaluate
+from digitnet.cli.info import info
+from digitnet.cli.predict import predict
+from digitnet.cli.train import train
+from digitnet.errors import DigitnetError
+
+
+@contextmanager
+def _one_line_errors(ctx: typer.Context) -> Iterator[None]:
+    """End with one plain line and the right exit code for what a person can mend; a bug keeps its traceback."""
+    try:
+        yield
+    except DigitnetError as error:
+        _fail(str(error), error.exit_code)
+    except typer.TyperException as error:
+        message = error.format_message().removesuffix(".").replace("Value error, ", "")
+        if not message:  # no command at all: typer shows the help
+            raise
+        where = getattr(error, "ctx", None) or ctx  # the command's, which is below the group's
+        _fail(f"{message[0].lower()}{message[1:]}; see {where.command_path} --help", error.exit_code)
+    except KeyboardInterrupt:
+        _fail("interrupted", 130)
+    except BrokenPipeError:
+        raise  # typer ends quietly: the reader of our output has gone
+    except OSError as error:
+        if error.strerror is None:
+            raise
+        _fail(f"{error.filename}: {error.strerror}" if error.filename else error.strerror, 1)
+
+
+def _fail(message: str, code: int) -> None:
+    typer.echo(f"error: {message}", err=True)
+    raise typer.Exit(code)
+
+
+class _Group(TyperGroup):
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        with _one_line_errors(ctx):
+            return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _one_line_errors(ctx):
+            return super().invoke(ctx)
+
+
+app = typer.Typer(
+    cls=_Group,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("train")(train)
+app.command("eval")(evaluate)
+app.command("predict")(predict)
+app.command("info")(info)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"digitnet {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end."),
+    ] = False,
+) -> None:
+    """Train, evaluate and use a classifier of handwritten digits."""
+
+
+def main() -> None:
+    """Run the command line; scripts/digitnet says by DIGITNET_PROG what the person typed."""
+    app(prog_name=os.environ.get("DIGITNET_PROG", "digitnet"))

@@ -1,0 +1,88 @@
+"""``digitnet eval``: how well a network reads a labelled set. The only command that reads a test set."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from digitnet.cli.options import CheckpointOption, DataDirOption, DeviceOption, parse_share, print_json
+from digitnet.errors import ThresholdError
+
+if TYPE_CHECKING:
+    from digitnet.checkpoint import TrainingRecord
+    from digitnet.data.digits import Digits
+
+SplitName = Literal["test", "validation", "train"]
+
+
+def evaluate(
+    checkpoint: CheckpointOption = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|DIR",
+            help="mnist, strokes, or a folder with sub-folders 0 to 9 or IDX files. "
+            "Left out: what the network was trained on.",
+            rich_help_panel="Data",
+        ),
+    ] = None,
+    split: Annotated[
+        SplitName | None,
+        typer.Option(
+            help="Which part. Left out: test; of a folder that the network was trained on, validation.",
+            rich_help_panel="Data",
+        ),
+    ] = None,
+    data_dir: DataDirOption = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    min_accuracy: Annotated[
+        str | None,
+        typer.Option(metavar="SHARE", help="End with exit code 4 below this accuracy: 0.99 or 99%."),
+    ] = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Measure loss and accuracy, per digit too, with the confusion matrix."""
+    least = parse_share(min_accuracy, "--min-accuracy") if min_accuracy else None
+
+    from digitnet import console, reports
+    from digitnet.device import choose_device
+    from digitnet.engine import evaluate as evaluate_digits
+    from digitnet.losses import build_loss
+    from digitnet.predictor import Classifier
+
+    classifier = Classifier.load(checkpoint, choose_device(device))
+    console.note_checkpoint(classifier)
+    record = classifier.checkpoint.record
+    digits, part = _load(dataset or record.dataset, split, data_dir, record)
+    loss_fn = build_loss(classifier.checkpoint.config.train.loss)
+    digits = digits.to(classifier.device)
+    started = time.perf_counter()
+    metrics = evaluate_digits(classifier.model, digits, loss_fn)
+    elapsed_s = time.perf_counter() - started
+    if json_:
+        print_json(reports.evaluation_report(classifier, digits, part, metrics, elapsed_s))
+    else:
+        console.print_evaluation(classifier, digits, part, metrics, elapsed_s)
+    if least is not None and metrics.accuracy < least:
+        raise ThresholdError(f"the accuracy is {metrics.accuracy:.2%}, and --min-accuracy asks for {least:.2%}")
+
+
+def _load(
+    dataset: str, split: SplitName | None, data_dir: Path | None, record: TrainingRecord
+) -> tuple[Digits, SplitName]:
+    """Load what is asked for; of a set that trained the network and has no test part, only what was kept from it."""
+    from digitnet.console import note
+    from digitnet.data.load import load_digits, load_training
+
+    if split in (None, "test"):
+        digits = load_digits(dataset, "test", data_dir=data_dir)
+        if digits.fingerprint != record.fingerprint:
+            return digits, "test"
+        note("These pictures trained this network: only those kept for validation are counted.")
+        split = "validation"
+    size = record.train_size if dataset == "strokes" else None
+    train, validation = load_training(dataset, data_dir=data_dir, size=size)
+    return (validation, "validation") if split == "validation" else (train, "train")

@@ -1,0 +1,34 @@
+"""``digitnet info``: what a checkpoint is made of and how it came about."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from digitnet.cli.options import print_json
+
+
+def info(
+    checkpoint: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[CHECKPOINT]",
+            help="A checkpoint file, a run folder, a run's name, pretrained-cnn or pretrained-mlp. "
+            "Left out: the newest run in ./checkpoints, else pretrained-cnn.",
+        ),
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Show each layer with its output shape, parameters and multiply-adds; the data set, metrics and configuration."""
+    from digitnet import console, reports
+    from digitnet.predictor import Classifier
+    from digitnet.summary import summarise
+
+    classifier = Classifier.load(checkpoint)
+    console.note_checkpoint(classifier)
+    layers = summarise(classifier.model)
+    if json_:
+        print_json(reports.info_report(classifier, layers))
+    else:
+        console.print_info(classifier.checkpoint, layers)

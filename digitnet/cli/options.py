@@ -1,0 +1,79 @@
+"""Options that several commands share, and the parsing of values that are more than a number or a name."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from digitnet.config import DeviceName
+from digitnet.errors import UsageError
+
+CheckpointOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="REF",
+        help="A checkpoint file, a run folder, a run's name, pretrained-cnn or pretrained-mlp. "
+        "Left out: the newest run in ./checkpoints, else pretrained-cnn.",
+    ),
+]
+DataDirOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        envvar="DIGITNET_DATA_DIR",
+        help="Folder of MNIST's four IDX files, plain or .gz, or with them in MNIST/raw. Left out: downloaded once.",
+        rich_help_panel="Data",
+    ),
+]
+DeviceOption = Annotated[DeviceName, typer.Option(help="auto takes a GPU where there is one.")]
+
+
+def parse_sizes(text: str, option: str) -> tuple[int, ...]:
+    """Parse ``512,256``; ``none`` and the empty text are no sizes at all.
+
+    Raises:
+        UsageError: There is something else than whole numbers between the commas.
+    """
+    if text.strip().lower() in ("", "none"):
+        return ()
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"{option} takes whole numbers with commas between, such as 64,32, not {text!r}") from None
+
+
+def parse_share(text: str, option: str) -> float:
+    """Parse an accuracy: ``0.993``, ``99.3%`` or ``99.3``, in (0, 1].
+
+    Raises:
+        UsageError: It is no number above 0 and up to 100 %.
+    """
+    match = re.fullmatch(r"\s*(\d*\.?\d+)\s*(%?)\s*", text)
+    value = float(match[1]) if match else 0.0
+    share = value / 100 if match and (match[2] or value > 1) else value
+    if not 0 < share <= 1:
+        raise UsageError(f"{option} takes an accuracy such as 0.993 or 99.3%, not {text!r}")
+    return share
+
+
+def parse_seconds(text: str, option: str) -> float:
+    """Parse a duration such as ``90``, ``90s``, ``1.5m`` or ``1h30m``.
+
+    Raises:
+        UsageError: It is none, or not above 0.
+    """
+    number = r"(?:(\d*\.?\d+)\s*{})?\s*"
+    match = re.fullmatch(r"\s*" + number.format("h") + number.format("m") + number.format("s?"), text)
+    hours, minutes, seconds = (float(part or 0) for part in match.groups()) if match else (0.0, 0.0, 0.0)
+    if (total := hours * 3600 + minutes * 60 + seconds) > 0:
+        return total
+    raise UsageError(f"{option} takes a duration such as 60s, 1.5m or 1h, not {text!r}")
+
+
+def print_json(document: dict[str, Any]) -> None:
+    """Print one JSON document on stdout."""
+    typer.echo(json.dumps(document, indent=2))

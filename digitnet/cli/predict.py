@@ -1,0 +1,113 @@
+"""``digitnet predict``: pictures to digits, one answer a file, as they come."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from glob import has_magic
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from digitnet.cli.options import CheckpointOption, DeviceOption, print_json
+from digitnet.errors import PictureError, UsageError
+
+if TYPE_CHECKING:
+    from digitnet.predictor import Prediction, Unreadable
+
+Form = Literal["text", "json", "jsonl", "csv"]
+
+
+def predict(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT...",
+            help="Pictures, folders, patterns such as 'scans/*.png', or - for a list on stdin.",
+        ),
+    ],
+    checkpoint: CheckpointOption = None,
+    top_k: Annotated[
+        int, typer.Option(min=1, max=10, help="How many digits to name for each picture, likeliest first.")
+    ] = 3,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one JSON document a line for each picture.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values with a heading.")] = False,
+    device: DeviceOption = "auto",
+) -> None:
+    """Read the digit in each picture.
+
+    Dark on light or light on dark, of any size, turned as its EXIF data say. A file that cannot be read is reported
+    on its own, the rest go on, and the exit code is 3.
+    """
+    if json_ + jsonl + csv > 1:
+        raise UsageError("give one of --json, --jsonl and --csv")
+    form: Form = "json" if json_ else "jsonl" if jsonl else "csv" if csv else "text"
+
+    from digitnet import console, reports
+    from digitnet.device import choose_device
+    from digitnet.predictor import Classifier, Unreadable
+
+    classifier = Classifier.load(checkpoint, choose_device(device))
+    console.note_checkpoint(classifier)
+    show = _printer(form, top_k)
+    kept: list[Prediction | Unreadable] = []
+    failed = 0
+    with console.counting("pictures") as count_one:
+        for answer in classifier.predict_files(expand(inputs)):
+            count_one()
+            if isinstance(answer, Unreadable):
+                failed += 1
+                console.note(f"error: {answer.error}")
+            if form == "json":
+                kept.append(answer)
+            else:
+                show(answer)
+    if form == "json":
+        print_json(reports.prediction_report(classifier, kept, top_k))
+    if failed:
+        raise PictureError(f"{failed} {'input' if failed == 1 else 'inputs'} could not be read")
+
+
+def _printer(form: Form, top_k: int) -> Callable[[Prediction | Unreadable], None]:
+    """Return what prints an answer as it comes, having printed the heading if there is one."""
+    from digitnet import console, reports
+    from digitnet.predictor import Prediction
+
+    if form == "csv":
+        typer.echo(reports.csv_heading())
+
+    def show(answer: Prediction | Unreadable) -> None:
+        if form == "jsonl":
+            typer.echo(json.dumps(reports.answer_report(answer, top_k)))
+        elif isinstance(answer, Prediction):
+            typer.echo(reports.csv_row(answer) if form == "csv" else console.prediction_line(answer, top_k))
+
+    return show
+
+
+def expand(inputs: list[str]) -> Iterator[Path]:
+    """Turn inputs into paths, lazily: folders into their pictures, patterns into what they match, - into stdin's lines.
+
+    A folder with no pictures and a pattern with no match come back as they are, to be reported as unreadable.
+    """
+    from digitnet.pictures import PICTURE_SUFFIXES
+
+    for text in inputs:
+        if text == "-":
+            yield from (Path(line) for raw in sys.stdin if (line := raw.rstrip("\r\n")))
+            continue
+        path = Path(text)
+        if path.is_dir():
+            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES)
+        elif has_magic(text) and not path.exists():
+            found = sorted(_glob(path))
+        else:
+            found = [path]
+        yield from found or [path]
+
+
+def _glob(pattern: Path) -> Iterator[Path]:
+    return Path(pattern.anchor).glob(str(pattern.relative_to(pattern.anchor)))

@@ -1,0 +1,219 @@
+"""The only place that formats for people: progress, tables and answers. What programs read is in ``reports.py``.
+
+stdout carries results, stderr everything else. Where there is no terminal, there is no colour and no moving bar.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from digitnet.checkpoint import Checkpoint
+from digitnet.config import TrainConfig
+from digitnet.data.digits import Digits
+from digitnet.engine import EpochResult, Result
+from digitnet.metrics import Metrics
+from digitnet.predictor import BATCH_SIZE, Classifier, Prediction
+from digitnet.runs import BEST
+from digitnet.summary import Layer
+
+STOPS = {
+    "epochs": "all epochs done",
+    "patience": "no better validation loss for --patience epochs",
+    "until-accuracy": "--until-accuracy reached",
+    "time-budget": "--time-budget used up",
+}
+
+
+def note(message: str) -> None:
+    """Say something beside the results, on stderr."""
+    print(printable(message, keep="\n"), file=sys.stderr)
+
+
+def note_checkpoint(classifier: Classifier) -> None:
+    """Say which network is used, on stderr."""
+    note(f"Using {classifier.name} (trained on {classifier.checkpoint.record.dataset}).")
+
+
+def printable(text: str, keep: str = "") -> str:
+    r"""Show control characters as escapes, so that a file's name cannot steer the terminal: ``\x1b``."""
+    return "".join(c if c.isprintable() or c in keep else ascii(c)[1:-1] for c in text)
+
+
+@contextmanager
+def training_view(config: TrainConfig) -> Iterator[Callable[[Result], None]]:
+    """Show training on stderr: a line for each epoch, and in a terminal a bar that moves."""
+    console = Console(stderr=True, highlight=False)
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        TextColumn("{task.fields[figures]}"),
+        TimeRemainingColumn(compact=True),
+        TextColumn("left"),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    validation = ""
+    with bar:
+        task = bar.add_task(f"epoch 1/{config.epochs}", total=None, figures="")
+
+        def show(result: Result) -> None:
+            nonlocal validation
+            if isinstance(result, EpochResult):
+                validation = f"  valid. {result.validation.accuracy:.2%}"
+                console.print(Text(epoch_line(result, config.epochs)), soft_wrap=True)
+            else:
+                figures = f"loss {result.loss:.4f}{validation}  {result.images_per_s:,.0f} images/s"
+                description = f"epoch {result.epoch}/{config.epochs}  step {result.step:,}/{result.total_steps:,}"
+                bar.update(task, description=description, figures=figures)
+                bar.update(task, completed=result.step, total=result.total_steps)
+
+        yield show
+
+
+def epoch_line(result: EpochResult, epochs: int) -> str:
+    """Put an epoch into a line of text."""
+    width = len(str(epochs))
+    return (
+        f"epoch {result.epoch:{width}}/{epochs}  loss {result.train_loss:.4f}  accuracy {result.train_accuracy:.2%}  "
+        f"validation loss {result.validation.loss:.4f}  accuracy {result.validation.accuracy:.2%}  "
+        f"{result.images_per_s:,.0f} images/s  {result.elapsed_s:.1f} s{'  best' if result.best else ''}"
+    )
+
+
+def print_run(folder: Path, checkpoint: Checkpoint, last: EpochResult) -> None:
+    """Sum up a run: what came of it, where it is, and what to type next."""
+    record, path, program = checkpoint.record, folder / BEST, os.environ.get("DIGITNET_PROG", "digitnet")
+    parameters = sum(p.numel() for p in checkpoint.build().parameters())
+    _print_pairs(
+        ("network", f"{checkpoint.config.kind}, {parameters:,} parameters"),
+        (
+            "data",
+            f"{record.dataset}: {record.train_size:,} images, and {record.validation_size:,} for validation",
+        ),
+        (
+            "best",
+            f"epoch {record.epoch} of {last.epoch}, validation accuracy {record.validation_accuracy:.2%}",
+        ),
+        (
+            "time",
+            f"{last.elapsed_s:.1f} s on {record.device} in {record.precision}; {STOPS[last.stop or 'epochs']}",
+        ),
+        ("saved", str(path)),
+        ("next", f"{program} eval --checkpoint {folder}"),
+        ("", f"{program} predict --checkpoint {folder} YOUR_PICTURE.png"),
+    )
+
+
+def print_evaluation(classifier: Classifier, digits: Digits, split: str, metrics: Metrics, elapsed_s: float) -> None:
+    """Show what an evaluation counted."""
+    low, high = metrics.interval
+    _print_pairs(
+        ("data", f"{digits.name}, {split}: {metrics.count:,} images"),
+        ("accuracy", f"{metrics.accuracy:.2%}, 95% interval {low:.2%} to {high:.2%}"),
+        ("errors", f"{metrics.count - metrics.correct:,}"),
+        ("loss", f"{metrics.loss:.4f} ({classifier.checkpoint.config.train.loss})"),
+        ("speed", f"{metrics.count / elapsed_s:,.0f} images/s on {classifier.device.type}"),
+    )
+    scores = _table("digit", "precision", "recall", "F1", "images")
+    for digit, s in enumerate(metrics.per_digit):
+        scores.add_row(str(digit), f"{s.precision:.2%}", f"{s.recall:.2%}", f"{s.f1:.2%}", f"{s.support:,}")
+    confusion = _table("digit \\ read as", *map(str, range(10)))
+    for digit, row in enumerate(metrics.confusion):
+        confusion.add_row(str(digit), *(f"{count:,}" if count else "." for count in row))
+    out = Console(highlight=False)
+    out.print(scores)
+    out.print(confusion)
+
+
+def print_info(checkpoint: Checkpoint, layers: list[Layer]) -> None:
+    """Show what a checkpoint is made of and how it came about."""
+    table = _table("layer", "kind", "output", "parameters", "multiply-adds")
+    table.columns[1].justify = "left"
+    for layer in layers:
+        shape = "x".join(map(str, layer.output_shape))
+        table.add_row(layer.name, layer.kind, shape, f"{layer.parameters:,}", f"{layer.multiply_adds:,}")
+    table.add_section()
+    parameters, multiply_adds = sum(x.parameters for x in layers), sum(x.multiply_adds for x in layers)
+    table.add_row("in all", "", "", f"{parameters:,}", f"{multiply_adds:,}")
+    Console(highlight=False).print(table)
+    r = checkpoint.record
+    _print_pairs(
+        (
+            "data",
+            f"{r.dataset} ({r.fingerprint}): {r.train_size:,} images, and {r.validation_size:,} for validation",
+        ),
+        (
+            "best epoch",
+            f"{r.epoch}, after {r.step:,} steps and {r.elapsed_s:.1f} s on {r.device} in {r.precision}",
+        ),
+        ("validation", f"accuracy {r.validation_accuracy:.2%}, loss {r.validation_loss:.4f}"),
+        ("made with", f"digitnet {r.digitnet}, torch {r.torch}"),
+    )
+    for name, settings in checkpoint.config.to_dict().items():
+        shown = ", ".join(f"{key} {_setting(value)}" for key, value in settings.items())
+        _print_pairs((f"{name}", shown))
+
+
+def _setting(value: object) -> str:
+    return ",".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)
+
+
+def prediction_line(answer: Prediction, top_k: int) -> str:
+    """Put an answer into a line of text: the path, the digit, its probability and the runners-up."""
+    runners_up = ", ".join(f"{digit} {prob:.2%}" for digit, prob in answer.top(top_k)[1:])
+    then = f"  then {runners_up}" if runners_up else ""
+    return f"{printable(answer.path or '')}: {answer.digit}  {answer.confidence:.2%}{then}"
+
+
+@contextmanager
+def counting(noun: str) -> Iterator[Callable[[], None]]:
+    """Count what goes by on stderr in a terminal, once there is so much of it that a person waits."""
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        yield lambda: None
+        return
+    columns = (TextColumn(f"{{task.completed:,}} {noun}"), TextColumn("{task.fields[rate]}"))
+    # Where results go to the same terminal, rich prints them above the bar.
+    shared = sys.stdout.isatty()
+    bar = Progress(*columns, console=console, transient=True, redirect_stdout=shared, redirect_stderr=shared)
+    task = bar.add_task("", total=None, rate="")
+    count = 0
+
+    def count_one() -> None:
+        nonlocal count
+        count += 1
+        if count % BATCH_SIZE == 0:
+            bar.start()
+            elapsed_s = bar.tasks[0].elapsed or math.inf
+            bar.update(task, completed=count, rate=f"{count / elapsed_s:,.0f}/s")
+
+    try:
+        yield count_one
+    finally:
+        if count >= BATCH_SIZE:
+            bar.stop()
+
+
+def _print_pairs(*pairs: tuple[str, str]) -> None:
+    for name, value in pairs:
+        print(f"{name:<11}{printable(value)}")
+
+
+def _table(first: str, *others: str) -> Table:
+    table = Table(box=box.SIMPLE)
+    table.add_column(first)
+    for heading in others:
+        table.add_column(heading, justify="right")
+    return table

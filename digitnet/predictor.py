@@ -1,0 +1,210 @@
+"""From a checkpoint and pictures to answers: the classifier that ``predict`` and ``digitnet.load`` use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar, overload
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor
+
+from digitnet.checkpoint import Checkpoint, load_checkpoint
+from digitnet.engine import to_float
+from digitnet.errors import PictureError
+from digitnet.models import DigitNet
+from digitnet.pictures import read_digit, to_digit
+from digitnet.runs import Found, find_checkpoint
+
+BATCH_SIZE = 256
+READERS = 2  # threads that read pictures; decoding lets go of Python's lock
+
+Pixels = npt.NDArray[np.uint8]
+Picture = str | Path | Image.Image | npt.NDArray[np.generic] | Tensor
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """The answer for one picture."""
+
+    path: str | None
+    """Where the picture came from; None when it was no file."""
+    digit: int
+    """The likeliest digit."""
+    confidence: float
+    """Its probability, in [0, 1]."""
+    probs: tuple[float, ...]
+    """The probability of each digit from 0 to 9."""
+
+    def top(self, count: int) -> list[tuple[int, float]]:
+        """Return the ``count`` likeliest digits with their probabilities, likeliest first."""
+        return sorted(enumerate(self.probs), key=lambda pair: -pair[1])[:count]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unreadable:
+    """What stands in an answer's place for a file that could not be read."""
+
+    path: str
+    error: str
+
+
+class Classifier:
+    """A trained network that reads pictures of digits."""
+
+    def __init__(self, checkpoint: Checkpoint, found: Found, device: torch.device | None = None) -> None:
+        self.checkpoint = checkpoint
+        self.name = found.name
+        """Which network this is, for people."""
+        self.path = found.path
+        self.device = device or torch.device("cpu")
+        self.model: DigitNet = checkpoint.build().to(self.device)
+
+    @classmethod
+    def load(cls, reference: str | Path | None = None, device: torch.device | None = None) -> Classifier:
+        """Load a classifier; ``digitnet.load`` says what a reference is.
+
+        Raises:
+            CheckpointError: There is no such checkpoint, or it is not one of digitnet's.
+        """
+        found = find_checkpoint(reference)
+        return cls(load_checkpoint(found.path), found, device)
+
+    @torch.inference_mode()
+    def probabilities(self, images: Tensor) -> Tensor:
+        """Classify images in MNIST's form.
+
+        Args:
+            images: (N, 1, 28, 28) uint8, light ink on black.
+
+        Returns:
+            (N, 10) float32 on the CPU; each row sums to 1.
+        """
+        logits: Tensor = self.model(to_float(images.to(self.device)))
+        return logits.softmax(1).cpu()
+
+    @overload
+    def predict(self, pictures: str | Path | Image.Image) -> Prediction: ...
+    @overload
+    def predict(self, pictures: list[Picture] | tuple[Picture, ...]) -> list[Prediction]: ...
+    @overload
+    def predict(self, pictures: npt.NDArray[np.generic] | Tensor) -> Prediction | list[Prediction]: ...
+
+    def predict(self, pictures: Picture | list[Picture] | tuple[Picture, ...]) -> Prediction | list[Prediction]:
+        """Read the digit in each picture.
+
+        Args:
+            pictures: One picture or a sequence of them: paths, PIL images, arrays or tensors. An array is
+                (H, W), (H, W, 3) or (H, W, 4); many are (N, H, W) or (N, H, W, 3 or 4). A tensor has its channels
+                first: (H, W), (C, H, W) or (N, C, H, W), with C 1 or 3. Integers are from 0 to 255, floats in [0, 1].
+
+        Returns:
+            A prediction for one picture, a list of them for many, in their order.
+
+        Raises:
+            PictureError: A picture cannot be read or is blank.
+            ValueError: An array's shape or range is none of the above.
+        """
+        if isinstance(pictures, Tensor):
+            pictures = _channels_last(pictures)
+        parts = _unstack(pictures) if isinstance(pictures, np.ndarray) else pictures
+        if isinstance(parts, list | tuple):
+            return self._predict_many(parts)
+        return self._predict_many([parts])[0]
+
+    def _predict_many(self, pictures: Sequence[Picture]) -> list[Prediction]:
+        paths = [str(p) if isinstance(p, str | Path) else None for p in pictures]
+        digits = [_to_pixels(picture) for picture in pictures]
+        return [
+            answer
+            for start in range(0, len(digits), BATCH_SIZE)
+            for answer in self._answer(paths[start : start + BATCH_SIZE], digits[start : start + BATCH_SIZE])
+        ]
+
+    def predict_files(self, paths: Iterable[Path]) -> Iterator[Prediction | Unreadable]:
+        """Read the digit in each file, one at a time from an endless list if need be, in the order given.
+
+        A file that cannot be read does not stop the rest: an ``Unreadable`` takes its place.
+        """
+        with ThreadPoolExecutor(READERS) as readers:
+            for batch in _batches(paths, BATCH_SIZE):
+                digits = list(readers.map(_read_or_error, batch))
+                names = [str(path) for path, digit in zip(batch, digits, strict=True) if isinstance(digit, np.ndarray)]
+                answers = iter(self._answer(names, [digit for digit in digits if isinstance(digit, np.ndarray)]))
+                for path, digit in zip(batch, digits, strict=True):
+                    yield (next(answers) if isinstance(digit, np.ndarray) else Unreadable(path=str(path), error=digit))
+
+    def _answer(self, paths: Sequence[str | None], digits: Sequence[Pixels]) -> list[Prediction]:
+        if not digits:
+            return []
+        rows = self.probabilities(torch.from_numpy(np.stack(digits))[:, None]).tolist()
+        best = [max(range(10), key=row.__getitem__) for row in rows]
+        return [
+            Prediction(path=path, digit=digit, confidence=row[digit], probs=tuple(row))
+            for path, digit, row in zip(paths, best, rows, strict=True)
+        ]
+
+
+def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def _read_or_error(path: Path) -> Pixels | str:
+    try:
+        return read_digit(path)
+    except PictureError as error:
+        return str(error)
+
+
+def _to_pixels(picture: Picture) -> Pixels:
+    if isinstance(picture, str | Path):
+        return read_digit(Path(picture))
+    if isinstance(picture, Tensor):
+        picture = _channels_last(picture)
+    if isinstance(picture, np.ndarray):
+        return to_digit(Image.fromarray(_to_bytes(picture)))
+    assert isinstance(picture, Image.Image)
+    return to_digit(picture)
+
+
+def _channels_last(tensor: Tensor) -> npt.NDArray[np.generic]:
+    """Turn (H, W), (C, H, W) or (N, C, H, W) into an array with the channels, if 3, last."""
+    array: npt.NDArray[np.generic] = tensor.detach().cpu().numpy()
+    if array.ndim < 3:
+        return array
+    if array.shape[-3] not in (1, 3):
+        raise ValueError(
+            f"expected a tensor of (C, H, W) or (N, C, H, W) with 1 or 3 channels, found {tuple(tensor.shape)}"
+        )
+    return array.squeeze(-3) if array.shape[-3] == 1 else np.moveaxis(array, -3, -1)
+
+
+def _unstack(array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic] | list[npt.NDArray[np.generic]]:
+    """Tell one picture from many by the shape."""
+    coloured = array.ndim >= 3 and array.shape[-1] in (3, 4)
+    picture_dimensions = 3 if coloured else 2
+    if array.ndim == picture_dimensions:
+        return array
+    if array.ndim == picture_dimensions + 1:
+        return list(array)
+    raise ValueError(f"expected an array of (H, W), (H, W, 3 or 4), or many of these, found a shape of {array.shape}")
+
+
+def _to_bytes(array: npt.NDArray[np.generic]) -> Pixels:
+    if array.dtype == np.bool_:
+        return array.astype(np.uint8) * 255
+    top = 1.0 if np.issubdtype(array.dtype, np.floating) else 255.0
+    values = array.astype(np.float64)
+    low, high = values.min(), values.max()
+    if not (low >= 0 and high <= top):  # false for NaN, too
+        raise ValueError(f"expected values from 0 to {top:g} in an array of {array.dtype}, found {low:g} to {high:g}")
+    return np.rint(values * (255 / top)).astype(np.uint8)

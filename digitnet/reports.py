@@ -1,0 +1,97 @@
+"""What programs read: the JSON and CSV forms of runs, evaluations, networks and answers. Their fields are stable."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from digitnet.checkpoint import Checkpoint
+from digitnet.data.digits import Digits
+from digitnet.engine import EpochResult
+from digitnet.metrics import Metrics
+from digitnet.predictor import Classifier, Prediction, Unreadable
+from digitnet.runs import BEST
+from digitnet.summary import Layer
+
+CSV_FIELDS = ("path", "digit", "confidence", *(f"p{digit}" for digit in range(10)))
+
+
+def run_report(folder: Path, checkpoint: Checkpoint, last: EpochResult) -> dict[str, Any]:
+    """Describe a run that has ended."""
+    ended = {"epochs_run": last.epoch, "stop": last.stop, "total_s": last.elapsed_s}
+    return {"checkpoint": str(folder / BEST), **ended, **_checkpoint(checkpoint)}
+
+
+def evaluation_report(
+    classifier: Classifier, digits: Digits, split: str, metrics: Metrics, elapsed_s: float
+) -> dict[str, Any]:
+    """Describe an evaluation; shares are in [0, 1]."""
+    return {
+        "checkpoint": str(classifier.path),
+        "trained_on": classifier.checkpoint.record.dataset,
+        "dataset": digits.name,
+        "split": split,
+        "count": metrics.count,
+        "correct": metrics.correct,
+        "accuracy": metrics.accuracy,
+        "accuracy_interval_95": list(metrics.interval),
+        "loss": metrics.loss,
+        "loss_name": classifier.checkpoint.config.train.loss,
+        "per_digit": [{"digit": digit, **asdict(scores)} for digit, scores in enumerate(metrics.per_digit)],
+        "confusion": [list(row) for row in metrics.confusion],
+        "elapsed_s": elapsed_s,
+        "images_per_s": metrics.count / elapsed_s,
+        "device": classifier.device.type,
+    }
+
+
+def info_report(classifier: Classifier, layers: list[Layer]) -> dict[str, Any]:
+    """Describe a network and how it came about."""
+    return {
+        "checkpoint": str(classifier.path),
+        "parameters": sum(layer.parameters for layer in layers),
+        "multiply_adds": sum(layer.multiply_adds for layer in layers),
+        "layers": [asdict(layer) for layer in layers],
+        **_checkpoint(classifier.checkpoint),
+    }
+
+
+def prediction_report(classifier: Classifier, answers: list[Prediction | Unreadable], top_k: int) -> dict[str, Any]:
+    """Describe the answers for a list of pictures."""
+    return {
+        "checkpoint": str(classifier.path),
+        "dataset": classifier.checkpoint.record.dataset,
+        "predictions": [answer_report(answer, top_k) for answer in answers if isinstance(answer, Prediction)],
+        "errors": [asdict(answer) for answer in answers if isinstance(answer, Unreadable)],
+    }
+
+
+def answer_report(answer: Prediction | Unreadable, top_k: int) -> dict[str, Any]:
+    """Describe one picture's answer, or why there is none."""
+    if isinstance(answer, Unreadable):
+        return asdict(answer)
+    top = [{"digit": digit, "prob": prob} for digit, prob in answer.top(top_k)]
+    return {**asdict(answer), "probs": list(answer.probs), "top": top}
+
+
+def csv_row(answer: Prediction) -> str:
+    """Put an answer into a line of CSV, in the order of ``CSV_FIELDS``."""
+    return _csv_line(answer.path, answer.digit, answer.confidence, *answer.probs)
+
+
+def csv_heading() -> str:
+    """Return the line above the rows."""
+    return _csv_line(*CSV_FIELDS)
+
+
+def _csv_line(*values: object) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(values)
+    return text.getvalue()
+
+
+def _checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
+    return {"record": asdict(checkpoint.record), "config": checkpoint.config.to_dict()}
