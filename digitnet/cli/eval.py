@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from digitnet.cli.options import CheckpointOption, DataDirOption, DeviceOption, parse_share, print_json
+from digitnet.cli.options import CheckpointOption, DataDirOption, DeviceOption, choices, parse_share, print_json
 from digitnet.errors import ThresholdError
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ def evaluate(
     split: Annotated[
         SplitName | None,
         typer.Option(
-            help="Which part. Left out: test; of a folder that the network was trained on, validation.",
+            metavar="NAME",
+            help=f"{choices(SplitName)}. Left out: test; of a folder that the network was trained on, validation.",
             rich_help_panel="Data",
         ),
     ] = None,

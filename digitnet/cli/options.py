@@ -5,12 +5,19 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
 from digitnet.config import DeviceName
 from digitnet.errors import UsageError
+
+
+def choices(names: Any) -> str:
+    """Name the choices of a ``Literal`` in a help text."""
+    *others, last = get_args(names)
+    return f"{', '.join(others)} or {last}"
+
 
 CheckpointOption = Annotated[
     str | None,
@@ -29,7 +36,9 @@ DataDirOption = Annotated[
         rich_help_panel="Data",
     ),
 ]
-DeviceOption = Annotated[DeviceName, typer.Option(help="auto takes a GPU where there is one.")]
+DeviceOption = Annotated[
+    DeviceName, typer.Option(metavar="NAME", help=f"{choices(DeviceName)}; auto takes a GPU where there is one.")
+]
 
 
 def parse_sizes(text: str, option: str) -> tuple[int, ...]:

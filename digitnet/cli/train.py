@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from digitnet.cli.options import DataDirOption, parse_seconds, parse_share, parse_sizes, print_json
+from digitnet.cli.options import DataDirOption, choices, parse_seconds, parse_share, parse_sizes, print_json
 from digitnet.config import (
     ActivationName,
     AugmentName,
@@ -40,15 +40,17 @@ DATA, NETWORK, RULE, STOP, OUTPUT = (
 )
 
 
-def _choices(names: Any) -> str:
-    return ", ".join(get_args(names))
-
-
 def train(
     ctx: typer.Context,
-    model: Annotated[ModelKind | None, typer.Option(help="Kind of network. Left out: cnn.")] = None,
+    model: Annotated[
+        ModelKind | None, typer.Option(metavar="NAME", help=f"Kind of network: {choices(ModelKind)}. Left out: cnn.")
+    ] = None,
     preset: Annotated[
-        PresetName | None, typer.Option(help="A ready recipe; any option overrides it. Left out: standard.")
+        PresetName | None,
+        typer.Option(
+            metavar="NAME",
+            help=f"A ready recipe, which any option overrides: {choices(PresetName)}. Left out: standard.",
+        ),
     ] = None,
     config: Annotated[
         Path | None,
@@ -71,7 +73,8 @@ def train(
     augment: Annotated[
         AugmentName | None,
         typer.Option(
-            help="Random variants of each image: turned, scaled, shifted; elastic: bent too.",
+            metavar="NAME",
+            help=f"Random variants of each image: {choices(AugmentName)} (which bends it too).",
             rich_help_panel=DATA,
         ),
     ] = None,
@@ -97,10 +100,16 @@ def train(
         int | None, typer.Option(help="CNN: step of each block's first convolution.", rich_help_panel=NETWORK)
     ] = None,
     padding: Annotated[
-        PaddingName | None, typer.Option(help="CNN: zeros around the edge, or none.", rich_help_panel=NETWORK)
+        PaddingName | None,
+        typer.Option(
+            metavar="NAME",
+            help=f"CNN: {choices(PaddingName)}: zeros around the edge, or none.",
+            rich_help_panel=NETWORK,
+        ),
     ] = None,
     pool: Annotated[
-        PoolName | None, typer.Option(help="CNN: pooling at each block's end.", rich_help_panel=NETWORK)
+        PoolName | None,
+        typer.Option(metavar="NAME", help=f"CNN: {choices(PoolName)}, at each block's end.", rich_help_panel=NETWORK),
     ] = None,
     pool_size: Annotated[
         int | None, typer.Option(help="CNN: side of the pooling window.", rich_help_panel=NETWORK)
@@ -111,7 +120,7 @@ def train(
     ] = None,
     activation: Annotated[
         ActivationName | None,
-        typer.Option(metavar="NAME", help=f"After each layer: {_choices(ActivationName)}.", rich_help_panel=NETWORK),
+        typer.Option(metavar="NAME", help=f"After each layer: {choices(ActivationName)}.", rich_help_panel=NETWORK),
     ] = None,
     dropout: Annotated[
         float | None,
@@ -127,7 +136,7 @@ def train(
     ] = None,
     loss: Annotated[
         LossName | None,
-        typer.Option(metavar="NAME", help=f"What training makes small: {_choices(LossName)}.", rich_help_panel=RULE),
+        typer.Option(metavar="NAME", help=f"What training makes small: {choices(LossName)}.", rich_help_panel=RULE),
     ] = None,
     label_smoothing: Annotated[
         float | None,
@@ -136,7 +145,7 @@ def train(
     optimizer: Annotated[
         OptimizerName | None,
         typer.Option(
-            metavar="NAME", help=f"What turns gradients into updates: {_choices(OptimizerName)}.", rich_help_panel=RULE
+            metavar="NAME", help=f"What turns gradients into updates: {choices(OptimizerName)}.", rich_help_panel=RULE
         ),
     ] = None,
     learning_rate: Annotated[
@@ -157,7 +166,7 @@ def train(
     schedule: Annotated[
         ScheduleName | None,
         typer.Option(
-            metavar="NAME", help=f"How the learning rate changes: {_choices(ScheduleName)}.", rich_help_panel=RULE
+            metavar="NAME", help=f"How the learning rate changes: {choices(ScheduleName)}.", rich_help_panel=RULE
         ),
     ] = None,
     warmup: Annotated[
@@ -198,11 +207,18 @@ def train(
         int | None, typer.Option(help="The same seed gives the same weights.", rich_help_panel=OUTPUT)
     ] = None,
     device: Annotated[
-        DeviceName | None, typer.Option(help="auto takes a GPU where there is one.", rich_help_panel=OUTPUT)
+        DeviceName | None,
+        typer.Option(
+            metavar="NAME", help=f"{choices(DeviceName)}; auto takes a GPU where there is one.", rich_help_panel=OUTPUT
+        ),
     ] = None,
     precision: Annotated[
         PrecisionName | None,
-        typer.Option(help="auto takes bf16 where the hardware multiplies in it.", rich_help_panel=OUTPUT),
+        typer.Option(
+            metavar="NAME",
+            help=f"{choices(PrecisionName)}; auto takes bf16 where the hardware multiplies in it.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
 ) -> None:
     """Train a network and save it in a folder of its own, checkpoints/NAME."""
