@@ -22,6 +22,7 @@ from digitnet.checkpoint import Checkpoint
 from digitnet.config import TrainConfig
 from digitnet.data.digits import Digits
 from digitnet.engine import EpochResult, Result
+from digitnet.errors import printable
 from digitnet.metrics import Metrics
 from digitnet.predictor import BATCH_SIZE, Classifier, Prediction
 from digitnet.runs import BEST
@@ -37,17 +38,12 @@ STOPS = {
 
 def note(message: str) -> None:
     """Say something beside the results, on stderr."""
-    print(printable(message, keep="\n"), file=sys.stderr)
+    print(printable(message), file=sys.stderr)
 
 
 def note_checkpoint(classifier: Classifier) -> None:
     """Say which network is used, on stderr."""
     note(f"Using {classifier.name} (trained on {classifier.checkpoint.record.dataset}).")
-
-
-def printable(text: str, keep: str = "") -> str:
-    r"""Show control characters as escapes, so that a file's name cannot steer the terminal: ``\x1b``."""
-    return "".join(c if c.isprintable() or c in keep else ascii(c)[1:-1] for c in text)
 
 
 @contextmanager

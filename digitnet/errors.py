@@ -35,3 +35,8 @@ class ThresholdError(DigitnetError):
     """A threshold that the person asked for was missed."""
 
     exit_code = 4
+
+
+def printable(text: object) -> str:
+    r"""Show control characters and broken bytes as escapes, so that a file's name cannot steer a terminal: ``\x1b``."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in str(text))

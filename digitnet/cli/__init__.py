@@ -18,7 +18,7 @@ from digitnet.cli.eval import evaluate
 from digitnet.cli.info import info
 from digitnet.cli.predict import predict
 from digitnet.cli.train import train
-from digitnet.errors import DigitnetError
+from digitnet.errors import DigitnetError, printable
 
 
 @contextmanager
@@ -45,7 +45,7 @@ def _one_line_errors(ctx: typer.Context) -> Iterator[None]:
 
 
 def _fail(message: str, code: int) -> None:
-    typer.echo(f"error: {message}", err=True)
+    typer.echo(f"error: {printable(message)}", err=True)
     raise typer.Exit(code)
 
 

@@ -1,0 +1,208 @@
+"""Where the ink is in a grey picture: polarity, uneven light, threshold, specks.
+
+From a grey picture to a clean map of ink, cropped to the digit. How large and how thick MNIST would draw it
+is normalise.py's matter. Arrays only: no files, no picture modes.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from digitnet.components import connected
+from digitnet.errors import PictureError
+
+Grey = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+
+_BLANK = "the picture is blank: no ink stands out from the paper"
+_LEAST_RANGE = 0.03  # of black to white, over the whole picture
+_LEAST_CONTRAST = 0.06  # of the paper's brightness; fainter than any pencil, stronger than JPEG's noise
+_PAPER_DEPTH = 0.2  # what is darker by more than this says nothing about the paper's grain
+_PAPER_CELLS = 64  # the paper's brightness is found on about this many cells along the longer side
+_PAPER_WINDOW = 1 / 3  # of the longer side: wider than any stroke, narrower than any shadow that matters
+
+
+def find_ink(grey: Grey) -> Grey:
+    """Find the digit in a grey picture.
+
+    Args:
+        grey: (height, width) float32 in [0, 1], of either polarity.
+
+    Returns:
+        (ink height, ink width) float32 in [0, 1], 1 is full ink, cropped to the ink's box.
+
+    Raises:
+        PictureError: No ink stands out from the paper.
+    """
+    if np.ptp(grey) < _LEAST_RANGE:
+        raise PictureError(_BLANK)
+    ink = remove_paper(dark_on_light(crop_to_sheet(grey)))
+    threshold = ink_threshold(ink)
+    mask = keep_strokes(ink > threshold)
+    if not mask.any():
+        raise PictureError(_BLANK)
+    full = float(np.percentile(ink[mask], 75))
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    box = slice(max(rows[0] - 1, 0), rows[-1] + 2), slice(max(columns[0] - 1, 0), columns[-1] + 2)
+    paper = 0.3 * threshold
+    return ((ink[box] - paper) / (full - paper)).clip(0, 1) * widen(mask[box])
+
+
+def crop_to_sheet(grey: Grey) -> Grey:
+    """Crop to a light sheet that lies on something dark, which would else be read as one large piece of ink.
+
+    A sheet is at least half as wide and high as the picture, and a frame just inside its outline is all light:
+    that tells it from a bold digit, whose corners are round.
+    """
+    height, width = grey.shape
+    if min(height, width) < 64:  # a drawing, not a photo
+        return grey
+    light = grey > (grey.min() + grey.max()) / 2
+    parts = connected(light)
+    if len(parts.area) == 0:
+        return grey
+    top, left, bottom, right = parts.box[parts.area.argmax()]
+    tall, wide = bottom - top, right - left
+    if tall < height / 2 or wide < width / 2 or tall * wide > 0.95 * height * width:
+        return grey
+    for inset in (0.04, 0.07, 0.1):  # further in if the sheet lies aslant
+        dy, dx = round(inset * tall), round(inset * wide)
+        inside = slice(top + dy, bottom - dy), slice(left + dx, right - dx)
+        if border(light[inside]).mean() > 0.99 and not light[inside].all():
+            return grey[inside]
+    return grey
+
+
+def border(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the outermost 2 % of a picture's rows and columns, in one line."""
+    depth = max(1, round(0.02 * min(values.shape)))
+    edges = values[:depth], values[-depth:], values[:, :depth], values[:, -depth:]
+    return np.concatenate([edge.ravel() for edge in edges])
+
+
+def dark_on_light(grey: Grey) -> Grey:
+    """Invert a picture whose border, the paper, is nearer to its lightest than to its darkest parts."""
+    paper = float(np.median(border(grey)))
+    # Not quite the extremes, which are single specks; yet a small digit on a page is no more than this.
+    count = grey.size // 5000
+    ordered = np.partition(grey.ravel(), [count, grey.size - 1 - count])
+    darkest, lightest = float(ordered[count]), float(ordered[-1 - count])
+    return grey if paper - darkest >= lightest - paper else 1 - grey
+
+
+def remove_paper(grey: Grey) -> Grey:
+    """Divide by the brightness of the paper around each pixel, so that shadows vanish and ink remains.
+
+    The paper is a smooth surface laid over the picture, which is right up to the edges, times a grey closing
+    (the lightest value nearby, then the darkest of those), which follows everything wider than a stroke.
+
+    Returns:
+        (height, width) float32: the share of the paper's light that is missing, at most 1. Paper is 0, with
+        its grain on both sides.
+    """
+    height, width = grey.shape
+    cell = max(1, round(max(height, width) / _PAPER_CELLS))
+    picture = Image.fromarray(grey)
+    coarse = np.pad(grey, ((0, -height % cell), (0, -width % cell)), mode="edge")
+    cells = coarse.reshape(coarse.shape[0] // cell, cell, coarse.shape[1] // cell, cell).mean(axis=(1, 3))
+    window = 2 * round(_PAPER_WINDOW * max(cells.shape) / 2) + 1
+    surface = upper_surface(cells)
+    paper = _running(np.minimum, _running(np.maximum, cells / surface, window), window) * surface
+    smooth = Image.fromarray(paper).resize(picture.size, Image.Resampling.BILINEAR)
+    ink = 1 - grey / np.maximum(np.asarray(smooth), 0.05)
+    level = np.percentile(_near_paper(ink), 50)  # the lightest cell is lighter than the paper by its grain
+    flat: Grey = (ink - level) / (1 - level)
+    return flat
+
+
+def _near_paper(ink: Grey) -> Grey:
+    """Choose the pixels that tell the paper's level and grain, at most one in four of them."""
+    near = ink[ink < _PAPER_DEPTH][::4]
+    return near if near.size else np.zeros(1, np.float32)
+
+
+def upper_surface(cells: Grey) -> Grey:
+    """Fit a quadratic surface to the light cells: least squares in which being above costs 100 times less.
+
+    Source: W. Newey, J. Powell, "Asymmetric least squares estimation and testing", 1987.
+
+    Returns:
+        Of the shape of `cells`, float32, at least 0.05.
+    """
+    y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in cells.shape), indexing="ij")
+    basis = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y])  # (6, height, width)
+    step = math.ceil(max(cells.shape) / 32)  # so small that BLAS starts no threads, which cost more
+    values = cells[::step, ::step].ravel().astype(np.float64)
+    rough = basis[:, ::step, ::step].reshape(6, -1)
+    weight = np.ones_like(values)
+    for _ in range(8):
+        weighted = rough * weight
+        factors = np.linalg.lstsq(weighted @ rough.T, weighted @ values, rcond=1e-9)[0]
+        weight = np.where(values >= factors @ rough, 1.0, 0.01)
+    surface: Grey = (factors[:, None, None] * basis).sum(axis=0).clip(0.05, None).astype(np.float32)
+    return surface
+
+
+def _running(function: np.ufunc, values: Grey, window: int) -> Grey:
+    """Slide a square window over `values`, edges repeated, and reduce it by `function`."""
+    half = window // 2
+    for axis in (0, 1):
+        pad = [(half, half) if axis == a else (0, 0) for a in (0, 1)]
+        views = np.lib.stride_tricks.sliding_window_view(np.pad(values, pad, mode="edge"), window, axis=axis)
+        values = np.asarray(function.reduce(views, axis=-1), dtype=np.float32)
+    return values
+
+
+def ink_threshold(ink: Grey) -> float:
+    """Separate ink from paper by the level of ink, which Otsu finds among the pixels that are no paper grain.
+
+    Paper outnumbers thin ink by a hundred to one, which would pull Otsu's threshold into the grain; so the
+    grain is cut off first. Source: N. Otsu, "A threshold selection method from gray-level histograms", 1979.
+    """
+    grain = -1.4826 * float(np.percentile(_near_paper(ink), 25))  # ink is on the other side of the median
+    floor = max(_LEAST_CONTRAST, 5 * grain)
+    strong = ink[ink > floor]
+    if strong.size == 0:
+        return 1.0
+    counts, edges = np.histogram(strong, bins=64, range=(floor, max(float(strong.max()), floor + 1e-3)))
+    levels = (edges[:-1] + edges[1:]) / 2
+    below, mass = np.cumsum(counts), np.cumsum(counts * levels)
+    above = np.maximum(below[-1] - below, 1)
+    between = below * above * (mass / np.maximum(below, 1) - (mass[-1] - mass) / above) ** 2
+    split = int(between[:-1].argmax())
+    # Where strokes overlap, ink is darker still, and Otsu's threshold would keep nothing but those places. So
+    # it only tells how dark ink is; 0.4 of that is where a stroke's edge is taken to be.
+    ink_level = float((mass[-1] - mass[split]) / above[split])
+    return max(0.4 * ink_level, floor)
+
+
+def keep_strokes(mask: Mask) -> Mask:
+    """Drop specks, and thin strips along the picture's edge (shadows, the next line on the page)."""
+    parts = connected(mask)
+    if len(parts.area) == 0:
+        return mask
+    height, width = mask.shape
+    top, left, bottom, right = parts.box.T
+    tall, wide = bottom - top, right - left
+    at_left, at_right, at_top, at_bottom = left == 0, right == width, top == 0, bottom == height
+    # An upright line that only ends at an edge may be the stem of a 4; a level one from side to side is a rule.
+    upright = (wide < 0.1 * width) & (tall > 3 * wide) & (at_left | at_right)
+    level = (tall < 0.1 * height) & (wide > 3 * tall) & (at_top | at_bottom | (at_left & at_right))
+    stray = upright | level
+    if stray.all():  # a 1 that fills its picture
+        stray[:] = False
+    largest = parts.area[~stray].max()
+    kept = ~stray & (parts.area >= 0.02 * largest) & (parts.area >= 3)
+    result = mask.copy()
+    result[mask] = kept[parts.labels]
+    return result
+
+
+def widen(mask: Mask) -> Mask:
+    """Grow a mask by one pixel in all eight directions: the soft edge of a stroke belongs to it."""
+    wide = np.pad(mask, 1)
+    wide = wide[:-2] | wide[1:-1] | wide[2:]
+    return wide[:, :-2] | wide[:, 1:-1] | wide[:, 2:]
