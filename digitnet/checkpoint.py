@@ -103,7 +103,8 @@ def _check_container(path: Path) -> None:
             start = stream.read(9)
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror or error}") from error
-    if start[:2] == b"PK" or start[:1] == b"\x80":
+    # A safetensors file begins with the length of its header, whose lowest byte can be a pickle's first.
+    if start[8:9] != b"{" and (start[:2] == b"PK" or start[:1] == b"\x80"):
         raise CheckpointError(
             f"{path} is a pickle, which can run code when it is opened, so digitnet does not; it reads only "
             "safetensors files written by digitnet train"

@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_type_hints
+
+from digitnet.values import check, check_only, read_value
 
 ModelKind = Literal["mlp", "cnn"]
 ActivationName = Literal["relu", "gelu", "silu", "tanh", "sigmoid", "identity"]
@@ -25,6 +26,8 @@ PrecisionName = Literal["auto", "fp32", "bf16"]
 
 IMAGE_SIZE = 28  # side of an image, in pixels
 NUM_CLASSES = 10
+MAX_SIZE = 65_536  # units or channels of a layer, and
+MAX_DEPTH = 100  # layers: more fits no machine, and a file that asks for it is damaged
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,20 +74,17 @@ class CNNConfig:
 
     def __post_init__(self) -> None:
         _check_head(self.hidden_sizes, self.dropout)
-        _check(
-            len(self.channels) > 0 and min(self.channels) > 0,
-            "channels",
-            "one or more numbers above 0",
-            self.channels,
-        )
-        _check(self.convs_per_block >= 1, "convs_per_block", "at least 1", self.convs_per_block)
-        _check(self.kernel_size in (3, 5, 7), "kernel_size", "3, 5 or 7", self.kernel_size)
-        _check(self.stride >= 1, "stride", "at least 1", self.stride)
+        fits = len(self.channels) > 0 and all(1 <= size <= MAX_SIZE for size in self.channels)
+        check(len(self.channels) <= MAX_DEPTH, "channels", f"at most {MAX_DEPTH} blocks", self.channels)
+        check(fits, "channels", f"one or more numbers from 1 to {MAX_SIZE}", self.channels)
+        check(1 <= self.convs_per_block <= MAX_DEPTH, "convs_per_block", f"1 to {MAX_DEPTH}", self.convs_per_block)
+        check(self.kernel_size in (3, 5, 7), "kernel_size", "3, 5 or 7", self.kernel_size)
+        check(self.stride >= 1, "stride", "at least 1", self.stride)
         for name, value in (("pool_size", self.pool_size), ("pool_stride", self.pool_stride)):
             if self.pool == "none":
-                _check(value is None, name, "left out with pool none", value)
+                check(value is None, name, "left out with pool none", value)
             else:
-                _check(value is not None and value >= 1, name, "at least 1", value)
+                check(value is not None and value >= 1, name, "at least 1", value)
         self.feature_map_sizes()
 
     def feature_map_sizes(self) -> dict[str, int]:
@@ -155,31 +155,31 @@ class TrainConfig:
     def _check_numbers(self) -> None:
         for name in ("train_size", "epochs", "batch_size", "step_epochs", "patience"):
             value = getattr(self, name)
-            _check(value is None or value >= 1, name, "at least 1", value)
+            check(value is None or value >= 1, name, "at least 1", value)
         for name in ("learning_rate", "time_budget_s"):
             value = getattr(self, name)
-            _check(value is None or 0 < value < math.inf, name, "above 0", value)
+            check(value is None or 0 < value < math.inf, name, "above 0", value)
         for name in ("label_smoothing", "momentum", "warmup"):
             value = getattr(self, name)
-            _check(value is None or 0 <= value < 1, name, "at least 0 and below 1", value)
-        _check(
+            check(value is None or 0 <= value < 1, name, "at least 0 and below 1", value)
+        check(
             self.step_factor is None or 0 < self.step_factor < 1,
             "step_factor",
             "between 0 and 1",
             self.step_factor,
         )
-        _check(0 <= self.weight_decay < math.inf, "weight_decay", "at least 0", self.weight_decay)
+        check(0 <= self.weight_decay < math.inf, "weight_decay", "at least 0", self.weight_decay)
         reachable = self.until_accuracy is None or 0 < self.until_accuracy <= 1
-        _check(reachable, "until_accuracy", "above 0 and at most 1", self.until_accuracy)
-        _check(0 <= self.seed < 2**63, "seed", "a whole number from 0", self.seed)
+        check(reachable, "until_accuracy", "above 0 and at most 1", self.until_accuracy)
+        check(0 <= self.seed < 2**63, "seed", "a whole number from 0", self.seed)
 
     def _check_dependents(self) -> None:
-        _check_only(self.label_smoothing != 0, "label_smoothing", "loss", self.loss, ("cross-entropy", "bce"))
-        _check_only(self.momentum is not None, "momentum", "optimizer", self.optimizer, ("sgd", "rmsprop"))
-        _check_only(self.nesterov is not None, "nesterov", "optimizer", self.optimizer, ("sgd",))
-        _check_only(self.warmup is not None, "warmup", "schedule", self.schedule, ("cosine", "one-cycle"))
-        _check_only(self.step_epochs is not None, "step_epochs", "schedule", self.schedule, ("step",))
-        _check_only(self.step_factor is not None, "step_factor", "schedule", self.schedule, ("step",))
+        check_only(self.label_smoothing != 0, "label_smoothing", "loss", self.loss, ("cross-entropy", "bce"))
+        check_only(self.momentum is not None, "momentum", "optimizer", self.optimizer, ("sgd", "rmsprop"))
+        check_only(self.nesterov is not None, "nesterov", "optimizer", self.optimizer, ("sgd",))
+        check_only(self.warmup is not None, "warmup", "schedule", self.schedule, ("cosine", "one-cycle"))
+        check_only(self.step_epochs is not None, "step_epochs", "schedule", self.schedule, ("step",))
+        check_only(self.step_factor is not None, "step_factor", "schedule", self.schedule, ("step",))
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov needs a momentum above 0")
 
@@ -195,6 +195,8 @@ class RunConfig:
         if self.model.batch_norm and self.train.batch_size < 3:
             # A batch of 2 can leave one image over, and the spread of one image is no number.
             raise ValueError(f"batch_norm needs a batch_size of at least 3, not {self.train.batch_size}")
+        if self.model.batch_norm and self.train.train_size == 1:
+            raise ValueError("batch_norm needs a train_size of at least 2, not 1")
 
     @property
     def kind(self) -> ModelKind:
@@ -213,6 +215,8 @@ class RunConfig:
         Raises:
             ValueError: A table, a name or a value is unknown, missing or of the wrong type.
         """
+        if not isinstance(tables, Mapping):
+            raise ValueError("a configuration is two tables, [model] and [train]")
         for name in ("model", "train"):
             if not isinstance(tables.get(name), Mapping):
                 raise ValueError(f"the table [{name}] is missing")
@@ -239,47 +243,11 @@ def build(config_class: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
     return config_class(**{name: read_value(name, hints[name], value) for name, value in values.items()})
 
 
-def read_value(name: str, hint: Any, value: Any) -> Any:
-    """Check a plain value against a field's type; a list becomes a tuple, an int a float where one is due.
-
-    Raises:
-        ValueError: The value is of another type, or none of the choices.
-    """
-    origin, args = get_origin(hint), get_args(hint)
-    if origin in (UnionType, Union):
-        return None if value is None else read_value(name, next(a for a in args if a is not NoneType), value)
-    if origin is Literal:
-        _check(value in args, name, f"one of {', '.join(args)}", value)
-        return value
-    if origin is tuple:
-        _check(isinstance(value, list | tuple), name, "a list of whole numbers", value)
-        return tuple(read_value(name, int, item) for item in value)
-    if hint is float and type(value) is int:
-        return float(value)
-    # type() and not isinstance(): True is an int to Python, not to a person.
-    _check(
-        type(value) is hint,
-        name,
-        {int: "a whole number", float: "a number", bool: "true or false"}.get(hint, "text"),
-        value,
-    )
-    return value
-
-
-def _check(valid: bool, name: str, expected: str, found: object) -> None:
-    if not valid:
-        shown = ",".join(map(str, found)) if isinstance(found, tuple) else str(found)
-        raise ValueError(f"{name} must be {expected}, not {shown or 'empty'}")
-
-
-def _check_only(given: bool, name: str, choice: str, chosen: str, where: tuple[str, ...]) -> None:
-    if given and chosen not in where:
-        raise ValueError(f"{name} has no meaning with {choice} {chosen}, only with {' and '.join(where)}")
-
-
 def _check_head(hidden_sizes: tuple[int, ...], dropout: float) -> None:
-    _check(all(size >= 1 for size in hidden_sizes), "hidden_sizes", "numbers above 0", hidden_sizes)
-    _check(0 <= dropout < 1, "dropout", "at least 0 and below 1", dropout)
+    fits = all(1 <= size <= MAX_SIZE for size in hidden_sizes)
+    check(len(hidden_sizes) <= MAX_DEPTH, "hidden_sizes", f"at most {MAX_DEPTH} layers", hidden_sizes)
+    check(fits, "hidden_sizes", f"numbers from 1 to {MAX_SIZE}", hidden_sizes)
+    check(0 <= dropout < 1, "dropout", "at least 0 and below 1", dropout)
 
 
 def _slide(layer: str, size: int, window: int, stride: int, margin: int) -> int:

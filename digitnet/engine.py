@@ -155,6 +155,7 @@ def fit(
     for epoch in range(1, config.epochs + 1):
         trained = yield from _train_epoch(model, train, epoch, rule, stopping)
         metrics = evaluate(model, validation, validation_loss_fn, dtype)
+        _finite(metrics.loss, trained.step, optimizer)
         score = (metrics.accuracy, -metrics.loss)
         is_best = best is None or score > best
         best = score if is_best else best
@@ -253,7 +254,7 @@ def _train_epoch(
                 step=step,
                 total_steps=config.epochs * len(batches),
                 loss=_finite(loss_sum.item() / seen, step, rule.optimizer),
-                images_per_s=seen / (time.monotonic() - started),
+                images_per_s=seen / max(time.monotonic() - started, 1e-9),
                 elapsed_s=stopping.elapsed_s,
             )
         if stopping.out_of_time:
@@ -262,7 +263,7 @@ def _train_epoch(
         step=step,
         loss=_finite(loss_sum.item() / seen, step, rule.optimizer),
         accuracy=correct.item() / seen,
-        images_per_s=seen / (time.monotonic() - started),
+        images_per_s=seen / max(time.monotonic() - started, 1e-9),
     )
 
 

@@ -19,7 +19,7 @@ PRESETS: dict[ModelKind, dict[PresetName, Settings]] = {
     "cnn": {
         "fast": {"channels": (16, 32), "epochs": 2, "batch_size": 256},
         "standard": {
-            "channels": (32, 64, 128), "epochs": 8, "batch_size": 256, "augment": "affine", "dropout": 0.2,
+            "channels": (16, 32, 64), "epochs": 8, "batch_size": 256, "augment": "affine", "dropout": 0.2,
         },
         "best": {
             "channels": (64, 128, 256), "convs_per_block": 2, "epochs": 40, "batch_size": 128,
@@ -62,7 +62,6 @@ DEPENDENTS: dict[str, tuple[str, ...]] = {
     "loss": ("label_smoothing",),
     "pool": ("pool_size", "pool_stride"),
     "pool_size": ("pool_stride",),
-    "momentum": ("nesterov",),
 }
 
 
@@ -106,24 +105,29 @@ def _without_dependents(base: Settings, overrides: Settings) -> dict[str, Any]:
         current = base.get(choice, getattr(TrainConfig, choice, getattr(CNNConfig, choice, None)))
         if choice in overrides and overrides[choice] != current:
             dropped.update(dependents)
-    if overrides.get("hidden_sizes") == () and "channels" not in base:
-        dropped.update(("activation", "dropout", "batch_norm"))
+    if overrides.get("momentum") == 0:
+        dropped.add("nesterov")
+    if "hidden_sizes" in overrides and "channels" not in base:
+        if not overrides["hidden_sizes"]:
+            dropped.update(("activation", "dropout", "batch_norm"))
+        elif base.get("hidden_sizes") == ():
+            dropped.add("activation")  # identity, which stood for none
     return {name: value for name, value in base.items() if name not in dropped}
 
 
 def _with_defaults(kind: ModelKind, settings: dict[str, Any]) -> dict[str, Any]:
     choices: dict[str, Any] = {
-        **OPTIMIZER_DEFAULTS[settings.get("optimizer", TrainConfig.optimizer)],
-        **SCHEDULE_DEFAULTS[settings.get("schedule", TrainConfig.schedule)],
+        **OPTIMIZER_DEFAULTS.get(settings.get("optimizer", TrainConfig.optimizer), {}),
+        **SCHEDULE_DEFAULTS.get(settings.get("schedule", TrainConfig.schedule), {}),
     }
     if kind == "cnn":
-        choices |= POOL_DEFAULTS[settings.get("pool", CNNConfig.pool)]
+        choices |= POOL_DEFAULTS.get(settings.get("pool", CNNConfig.pool), {})
     elif not settings.get("hidden_sizes", MLPConfig.hidden_sizes):
         choices["activation"] = "identity"
     filled = choices | settings
     if filled.get("pool_size") is not None:
         filled.setdefault("pool_stride", filled["pool_size"])
-    if filled.get("nesterov") and not filled["momentum"] and "nesterov" not in settings:
+    if "nesterov" not in settings and filled.get("nesterov") and not filled["momentum"]:
         filled["nesterov"] = False
     return filled
 

@@ -1,0 +1,53 @@
+"""Plain values, as they come from a command line, TOML or JSON: checked against a type and a range.
+
+Which settings there are, and their ranges, is said in ``config.py``.
+"""
+
+from __future__ import annotations
+
+import math
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+
+def read_value(name: str, hint: Any, value: Any) -> Any:
+    """Check a plain value against a field's type; a list becomes a tuple, an int a float where one is due.
+
+    Raises:
+        ValueError: The value is of another type, or none of the choices.
+    """
+    origin, args = get_origin(hint), get_args(hint)
+    if origin in (UnionType, Union):
+        return None if value is None else read_value(name, next(a for a in args if a is not NoneType), value)
+    if origin is Literal:
+        check(value in args, name, f"one of {', '.join(args)}", value)
+        return value
+    if origin is tuple:
+        check(isinstance(value, list | tuple), name, "a list of whole numbers", value)
+        return tuple(read_value(name, int, item) for item in value)
+    if hint is float and type(value) is int:
+        try:
+            return float(value)
+        except OverflowError:
+            return math.inf if value > 0 else -math.inf  # which no range holds
+    # type() and not isinstance(): True is an int to Python, not to a person.
+    check(
+        type(value) is hint,
+        name,
+        {int: "a whole number", float: "a number", bool: "true or false"}.get(hint, "text"),
+        value,
+    )
+    return value
+
+
+def check(valid: bool, name: str, expected: str, found: object) -> None:
+    """Raise a ValueError that names the setting, what was expected and what was found, unless valid."""
+    if not valid:
+        shown = ",".join(map(str, found)) if isinstance(found, tuple) else str(found)
+        raise ValueError(f"{name} must be {expected}, not {shown or 'empty'}")
+
+
+def check_only(given: bool, name: str, choice: str, chosen: str, where: tuple[str, ...]) -> None:
+    """Raise a ValueError if a setting was given that means nothing beside what was chosen."""
+    if given and chosen not in where:
+        raise ValueError(f"{name} has no meaning with {choice} {chosen}, only with {' and '.join(where)}")

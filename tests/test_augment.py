@@ -1,0 +1,164 @@
+"""Augmented digits stay digits: each varied on its own, within the stated bounds, repeatable, and never a flip."""
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional
+
+from digitnet.data import augment as module
+from digitnet.data.augment import augment
+
+STRENGTHS = ("ROTATION_RAD", "SCALE", "SHEAR", "SHIFT", "ELASTIC")
+DISTORTIONS = ("affine", "elastic")
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def blob(height=5.0, width=2.5, count=200):
+    """Make copies of one soft spot, whose moments say how it was moved, turned and stretched."""
+    y, x = torch.meshgrid(torch.arange(28.0) - 13.5, torch.arange(28.0) - 13.5, indexing="ij")
+    return torch.exp(-((x / width) ** 2 + (y / height) ** 2) / 2).expand(count, 1, 28, 28).clone()
+
+
+def seven(count=100):
+    """Make copies of a crude 7, which no flip and no quarter turn leaves alike."""
+    image = torch.zeros(28, 28)
+    image[5:8, 8:20] = 1
+    for row in range(8, 23):
+        left = 18 - (row - 8) // 2
+        image[row, left : left + 3] = 1
+    return image.expand(count, 1, 28, 28).clone()
+
+
+def only(monkeypatch, *kept):
+    for name in STRENGTHS:
+        if name not in kept:
+            monkeypatch.setattr(module, name, 0.0)
+
+
+def moments(images):
+    """Return centres (x, y) in pixels from the middle, and covariances (xx, yy, xy)."""
+    axis = torch.arange(28.0) - 13.5
+    share = images[:, 0] / images.sum((1, 2, 3)).view(-1, 1, 1)
+    x, y = (share.sum(1) * axis).sum(1), (share.sum(2) * axis).sum(1)
+    dx, dy = axis.view(1, 1, 28) - x.view(-1, 1, 1), axis.view(1, 28, 1) - y.view(-1, 1, 1)
+    return x, y, (share * dx**2).sum((1, 2)), (share * dy**2).sum((1, 2)), (share * dx * dy).sum((1, 2))
+
+
+def test_none_is_the_identity():
+    images = seven(3)
+    assert torch.equal(augment(images, "none", generator()), seven(3))
+
+
+@pytest.mark.parametrize("name", DISTORTIONS)
+def test_shape_range_and_input_are_kept(name):
+    images = torch.rand(50, 1, 28, 28, generator=generator(1))
+    before = images.clone()
+    out = augment(images, name, generator())
+    assert (out.shape, out.dtype) == (images.shape, torch.float32)
+    assert out.min() >= 0
+    assert out.max() <= 1
+    assert torch.equal(images, before)
+
+
+@pytest.mark.parametrize("name", DISTORTIONS)
+def test_the_generator_alone_decides(name):
+    first = augment(seven(), name, generator(5))
+    torch.rand(3)  # torch's global generator has no part in it
+    assert torch.equal(augment(seven(), name, generator(5)), first)
+    assert not torch.equal(augment(seven(), name, generator(6)), first)
+
+
+@pytest.mark.parametrize("name", DISTORTIONS)
+def test_each_image_is_varied_on_its_own_and_each_time_anew(name):
+    noise = generator()
+    out = torch.cat([augment(seven(20), name, noise), augment(seven(20), name, noise)]).flatten(1)
+    assert (torch.cdist(out, out) + torch.eye(40)).min() > 0.1
+
+
+@pytest.mark.parametrize("name", DISTORTIONS)
+def test_without_strength_nothing_moves(name, monkeypatch):
+    only(monkeypatch)
+    torch.testing.assert_close(augment(seven(), name, generator()), seven(), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("strength", STRENGTHS)
+def test_each_strength_does_something(strength, monkeypatch):
+    only(monkeypatch, strength)
+    change = (augment(seven(), "elastic", generator()) - seven()).abs().amax((1, 2, 3))
+    assert change.median() > 0.1
+    only(monkeypatch)
+    assert (augment(seven(), "elastic", generator()) - seven()).abs().max() < 1e-4
+
+
+def test_affine_does_not_bend(monkeypatch):
+    only(monkeypatch, "ELASTIC")
+    torch.testing.assert_close(augment(seven(), "affine", generator()), seven(), atol=1e-4, rtol=0)
+
+
+def test_shifts_reach_two_pixels_both_ways_and_no_further(monkeypatch):
+    only(monkeypatch, "SHIFT")
+    x, y, *_ = moments(augment(blob(3, 3), "affine", generator()))
+    for moved in (x, y):
+        assert -2.01 < moved.min() < -1.8
+        assert 1.8 < moved.max() < 2.01
+    assert abs(torch.corrcoef(torch.stack([x, y]))[0, 1]) < 0.3
+
+
+def test_turns_reach_ten_degrees_both_ways_and_no_further(monkeypatch):
+    only(monkeypatch, "ROTATION_RAD")
+    x, y, xx, yy, xy = moments(augment(blob(), "affine", generator()))
+    turned = torch.rad2deg(torch.atan2(2 * xy, yy - xx) / 2)
+    assert -10.2 < turned.min() < -9
+    assert 9 < turned.max() < 10.2
+    assert max(x.abs().max(), y.abs().max()) < 0.01
+
+
+def test_each_side_is_scaled_by_a_tenth_at_most(monkeypatch):
+    only(monkeypatch, "SCALE")
+    _, _, xx, yy, xy = moments(augment(blob(4, 4), "affine", generator()))
+    for spread in (xx, yy):
+        side = spread.sqrt() / moments(blob(4, 4, 1))[2].sqrt()
+        assert math.exp(-0.105) < side.min() < 0.93
+        assert 1.07 < side.max() < math.exp(0.105)
+    assert not torch.allclose(xx, yy, rtol=0.05)
+    assert xy.abs().max() < 0.01
+
+
+def test_shears_lean_by_their_bound_at_most(monkeypatch):
+    only(monkeypatch, "SHEAR")
+    _, _, _, yy, xy = moments(augment(blob(4, 3), "affine", generator()))
+    lean = xy / yy  # how far each row moves aside for a row down
+    assert -0.152 < lean.min() < -0.135
+    assert 0.135 < lean.max() < 0.152
+
+
+def test_bends_are_smooth_and_stay_near_their_spread(monkeypatch):
+    only(monkeypatch, "ELASTIC")
+    field = module._random_bends(300, 28, generator()) * 14  # pixels
+    assert field.shape == (300, 28, 28, 2)
+    assert field[:, 0, 0].std().item() == pytest.approx(0.84, rel=0.1)  # at a knot
+    assert field.mean().abs() < 0.05
+    assert (field[:, 1:] - field[:, :-1]).abs().mean() < 0.3  # neighbours move together
+
+
+@pytest.mark.parametrize(("name", "low", "high"), [("affine", 0.78, 1.25), ("elastic", 0.6, 1.6)])
+def test_ink_is_roughly_kept(name, low, high):
+    mass = augment(seven(), name, generator()).sum((1, 2, 3)) / seven(1).sum()
+    assert low < mass.min()
+    assert mass.max() < high
+    assert mass.mean().item() == pytest.approx(1, abs=0.06)
+
+
+@pytest.mark.parametrize("name", DISTORTIONS)
+def test_a_seven_stays_a_seven(name):
+    out, upright = augment(seven(), name, generator()), seven(1)
+
+    def likeness(digit):
+        return functional.conv2d(out, digit, padding=4).amax((1, 2, 3))  # the best overlap of any shift
+
+    for flipped in (upright.flip(3), upright.flip(2), upright.flip(2, 3), upright.mT):
+        assert (likeness(upright) > likeness(flipped)).all()

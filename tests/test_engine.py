@@ -1,0 +1,370 @@
+"""The training loop: it learns, it repeats itself, it stops when told to, and it counts right."""
+
+import copy
+import math
+from dataclasses import fields, replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from digitnet import engine
+from digitnet.config import CNNConfig, MLPConfig, TrainConfig
+from digitnet.data.digits import Digits
+from digitnet.engine import EpochResult, StepResult, epoch_batches, evaluate, fit, to_float, train_step
+from digitnet.errors import DigitnetError
+from digitnet.losses import build_loss
+from digitnet.metrics import Metrics
+from digitnet.models import build_model
+from digitnet.optim import build_optimizer, learning_rate
+
+LINEAR = MLPConfig(hidden_sizes=(), activation="identity")
+MLP = MLPConfig(hidden_sizes=(16,), dropout=0.2, batch_norm=True)
+CNN = CNNConfig(channels=(4,), pool_size=4, pool_stride=4, dropout=0.2)
+CONFIG = TrainConfig(epochs=3, batch_size=8, optimizer="adam", schedule="constant", learning_rate=1e-3)
+
+
+def noise(count=50, seed=0):
+    """Make digits of random pixels and random targets."""
+    rng = torch.Generator().manual_seed(seed)
+    images = torch.randint(0, 256, (count, 1, 28, 28), dtype=torch.uint8, generator=rng)
+    targets = torch.randint(0, 10, (count,), generator=rng)
+    return Digits(name="noise", images=images, targets=targets, fingerprint="")
+
+
+def fresh(config, seed=0):
+    torch.manual_seed(seed)
+    return build_model(config)
+
+
+def state(model):
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def epochs_of(results):
+    return [result for result in results if isinstance(result, EpochResult)]
+
+
+def trained(config, model_config=LINEAR, **options):
+    model = fresh(model_config)
+    list(fit(model, noise(), noise(20, 1), config, **options))
+    return state(model)
+
+
+# Learning.
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        MLPConfig(hidden_sizes=(64,)),
+        MLPConfig(hidden_sizes=(32, 32), batch_norm=True),
+        CNNConfig(channels=(8, 8), pool_size=2, pool_stride=2),
+        CNNConfig(channels=(8, 8), pool_size=2, pool_stride=2, batch_norm=False, hidden_sizes=(32,)),
+    ],
+)
+def test_one_batch_is_learnt_by_heart(config):
+    batch, model = noise(16), fresh(config)
+    training = replace(CONFIG, epochs=60, batch_size=16, learning_rate=5e-3)
+    epochs = epochs_of(fit(model, batch, batch, training))
+    assert epochs[0].train_loss > 1.5  # guessing costs log(10) = 2.3
+    assert epochs[-1].train_loss < 0.02
+    assert epochs[-1].train_accuracy == 1.0
+    assert evaluate(model, batch, build_loss("cross-entropy")).accuracy == 1.0
+
+
+def test_a_step_is_what_it_is_by_hand():
+    model, batch, rate = fresh(LINEAR), noise(8), 0.1
+    weight, bias = (p.detach().double().numpy() for p in model.parameters())
+    x, y = batch.images.numpy().reshape(8, 784) / 255, batch.targets.numpy()
+    z = x @ weight.T + bias
+    p = np.exp(z) / np.exp(z).sum(1, keepdims=True)
+    slope = (p - np.eye(10)[y]) / 8  # of the mean cross-entropy by the logits
+    sgd = TrainConfig(optimizer="sgd", learning_rate=rate)
+    optimizer = build_optimizer(model, sgd)
+    loss, right = train_step(
+        model, to_float(batch.images), batch.targets, build_loss("cross-entropy"), optimizer, torch.float32
+    )
+    assert loss.item() == pytest.approx(-np.log(p[range(8), y]).mean(), rel=1e-5)
+    assert right.item() == (z.argmax(1) == y).sum()
+    np.testing.assert_allclose(model.head.output.weight.detach(), weight - rate * slope.T @ x, atol=1e-6)
+    np.testing.assert_allclose(model.head.output.bias.detach(), bias - rate * slope.sum(0), atol=1e-6)
+    assert not loss.requires_grad
+    assert all(parameter.grad is None for parameter in model.parameters())  # nothing adds up over steps
+
+
+def test_pixels_become_shares():
+    images = noise(3).images
+    before = images.clone()
+    assert to_float(images).dtype == torch.float32
+    np.testing.assert_allclose(to_float(images).numpy(), before.numpy() / 255, rtol=1e-6)
+    assert torch.equal(images, before)
+
+
+# Order and randomness.
+
+
+@pytest.mark.parametrize(("count", "batch_size"), [(50, 8), (50, 50), (50, 64), (7, 2), (7, 3), (1, 5), (64, 8)])
+def test_batches_hold_each_image_once_and_are_equal_to_within_one(count, batch_size):
+    batches = epoch_batches(count, 1, replace(CONFIG, batch_size=batch_size))
+    assert sorted(torch.cat(batches).tolist()) == list(range(count))
+    sizes = [len(batch) for batch in batches]
+    assert len(sizes) == -(-count // batch_size)
+    assert max(sizes) <= batch_size
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_the_order_follows_from_seed_and_epoch_alone():
+    seventh = torch.cat(epoch_batches(100, 7, CONFIG))
+    for epoch in range(1, 7):
+        assert not torch.equal(torch.cat(epoch_batches(100, epoch, CONFIG)), seventh)
+        torch.rand(1)
+    assert torch.equal(torch.cat(epoch_batches(100, 7, CONFIG)), seventh)
+    assert torch.equal(torch.cat(epoch_batches(100, 7, replace(CONFIG, batch_size=3))), seventh)
+    assert not torch.equal(torch.cat(epoch_batches(100, 7, replace(CONFIG, seed=1))), seventh)
+    assert not torch.equal(seventh, torch.arange(100))
+
+
+@pytest.mark.parametrize("model_config", [MLP, CNN])
+def test_a_seed_gives_the_same_weights_to_the_bit(model_config):
+    config = replace(CONFIG, augment="elastic")
+    first = trained(config, model_config)
+    torch.rand(5)
+    assert same(trained(config, model_config), first)
+    assert not same(trained(replace(config, seed=1), model_config), first)
+
+
+def test_what_is_done_between_epochs_leaves_the_next_one_alone():
+    config, disturbed = replace(CONFIG, augment="affine"), fresh(MLP)
+    for result in fit(disturbed, noise(), noise(20, 1), config):
+        if isinstance(result, EpochResult):
+            torch.rand(7)
+            disturbed.eval()
+    assert same(state(disturbed), trained(config, MLP))
+
+
+CHANGES = {
+    "augment": {"augment": "affine"},
+    "epochs": {"epochs": 4},
+    "batch_size": {"batch_size": 9},
+    "loss": {"loss": "bce"},
+    "label_smoothing": {"label_smoothing": 0.1},
+    "optimizer": {"optimizer": "adamw", "momentum": None},
+    "learning_rate": {"learning_rate": 0.2},
+    "momentum": {"momentum": 0.5},
+    "nesterov": {"nesterov": True},
+    "weight_decay": {"weight_decay": 0.5},
+    "schedule": {"schedule": "cosine"},
+    "warmup": {"schedule": "cosine", "warmup": 0.5},
+    "step_epochs": {"schedule": "step", "step_epochs": 1, "step_factor": 0.5},
+    "step_factor": {"schedule": "step", "step_epochs": 1, "step_factor": 0.25},
+    "seed": {"seed": 1},
+}
+OUTSIDE = {"dataset", "train_size", "device", "precision"}  # for the caller of fit
+STOPPING = {"patience", "until_accuracy", "time_budget_s"}  # below
+
+
+def test_no_option_is_ignored():
+    assert set(CHANGES) == {field.name for field in fields(TrainConfig)} - OUTSIDE - STOPPING
+    base = replace(CONFIG, optimizer="sgd", learning_rate=0.1, momentum=0.9)
+    configs = [base, *(replace(base, **changes) for changes in CHANGES.values())]
+    found = [trained(config)["head.output.weight"] for config in configs]
+    assert all(not torch.equal(a, b) for n, a in enumerate(found) for b in found[:n])
+
+
+def test_bf16_keeps_the_weights_in_full():
+    coarse, fine = trained(CONFIG, MLP, dtype=torch.bfloat16), trained(CONFIG, MLP)
+    assert all(coarse[name].dtype == fine[name].dtype for name in fine)
+    assert not same(coarse, fine)
+    torch.testing.assert_close(coarse["head.norm1.running_mean"], fine["head.norm1.running_mean"], atol=0.05, rtol=0.1)
+
+
+# Evaluation.
+
+
+@pytest.mark.parametrize("model_config", [MLP, CNN])
+@pytest.mark.parametrize("name", ["cross-entropy", "bce", "mse", "mae"])
+def test_an_evaluation_does_not_depend_on_its_batches(monkeypatch, model_config, name):
+    digits, model, loss_fn = noise(), fresh(model_config), build_loss(name)
+    found = []
+    for size in (1, 7, 50, 1000):
+        monkeypatch.setattr(engine, "EVAL_BATCH", size)
+        found.append(evaluate(model, digits, loss_fn))
+    assert len({metrics.confusion for metrics in found}) == 1
+    logits = model.eval()(digits.images / 255)
+    assert [metrics.loss for metrics in found] == pytest.approx([loss_fn(logits, digits.targets).item()] * 4, rel=1e-5)
+    assert found[0].count == 50
+    assert found[0].accuracy == (logits.argmax(1) == digits.targets).double().mean().item()
+    for row, column in zip(digits.targets.tolist(), logits.argmax(1).tolist(), strict=True):
+        assert found[0].confusion[row][column] > 0
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_an_evaluation_leaves_the_network_as_it_was(training):
+    model = fresh(CNN).train(training)
+    before = state(model)
+    evaluate(model, noise(), build_loss("mse"))
+    assert same(state(model), before)
+    assert model.training is training
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_validation_images_teach_nothing():
+    states = []
+    for validation in (noise(20, 1), noise(30, 2)):
+        model = fresh(MLP)
+        list(fit(model, noise(), validation, CONFIG))
+        states.append(state(model))
+    assert same(*states)
+
+
+# What a run reports.
+
+
+def test_steps_and_epochs_are_counted_from_one():
+    results = list(fit(fresh(LINEAR), noise(), noise(20, 1), CONFIG))
+    steps = [result for result in results if isinstance(result, StepResult)]
+    epochs = epochs_of(results)
+    assert [result.epoch for result in epochs] == [1, 2, 3]
+    assert [result.step for result in epochs] == [7, 14, 21]  # 50 images in batches of at most 8
+    assert [result.step for result in steps] == list(range(1, 22))
+    assert [result.epoch for result in steps] == [1] * 7 + [2] * 7 + [3] * 7
+    assert {result.total_steps for result in steps} == {21}
+    assert [result.elapsed_s for result in results] == sorted(result.elapsed_s for result in results)
+    assert all(result.images_per_s > 0 for result in results)
+    assert [result.validation.count for result in epochs] == [20] * 3
+    assert [result.stop for result in epochs] == [None, None, "epochs"]
+
+
+def test_long_epochs_report_some_twenty_times():
+    results = list(fit(fresh(LINEAR), noise(500), noise(20, 1), replace(CONFIG, epochs=2, batch_size=2)))
+    reports = [result for result in results if isinstance(result, StepResult) and result.epoch == 2]
+    assert 20 <= len(reports) <= 25  # of 250 steps
+
+
+def test_the_training_figures_are_means_over_the_images():
+    model, digits = fresh(LINEAR), noise(10)
+    still = replace(CONFIG, batch_size=4, optimizer="sgd", learning_rate=1e-12)  # batches of 4, 3 and 3
+    expected = evaluate(model, digits, build_loss("cross-entropy"))
+    for result in fit(model, digits, noise(20, 1), still):
+        if isinstance(result, EpochResult):
+            assert result.train_loss == pytest.approx(expected.loss, rel=1e-5)
+            assert result.train_accuracy == expected.accuracy
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_validation_is_of_the_network_yielded_and_without_smoothing(smoothing):
+    model = fresh(MLP)
+    for result in fit(model, noise(), noise(20, 1), replace(CONFIG, label_smoothing=smoothing)):
+        if isinstance(result, EpochResult):
+            assert result.validation == evaluate(copy.deepcopy(model), noise(20, 1), build_loss("cross-entropy"))
+
+
+def test_the_learning_rate_follows_the_schedule():
+    config = TrainConfig(epochs=3, batch_size=8, schedule="one-cycle", warmup=0.3)
+    epochs = epochs_of(fit(fresh(LINEAR), noise(), noise(20, 1), config))
+    assert [result.learning_rate for result in epochs] == [learning_rate(config, step, 7) for step in (7, 14, 21)]
+
+
+# Best and stop, from evaluations made up.
+
+
+def scripted(monkeypatch, scores, config):
+    """Train on noise, with validations of these (accuracy in per cent, loss); return the epochs."""
+    script = iter(scores)
+
+    def made_up(*_):
+        correct, loss = next(script)
+        first = (correct, 100 - correct, *[0] * 8)
+        return Metrics(loss=loss, confusion=(first, *[(0,) * 10] * 9))
+
+    monkeypatch.setattr(engine, "evaluate", made_up)
+    return epochs_of(fit(fresh(LINEAR), noise(), noise(20, 1), replace(CONFIG, epochs=len(scores), **config)))
+
+
+def test_the_best_epoch_is_the_most_accurate_and_of_equals_the_surest(monkeypatch):
+    scores = [(50, 1.0), (50, 1.1), (50, 0.9), (60, 2.0), (60, 2.0), (55, 0.1)]
+    assert [e.best for e in scripted(monkeypatch, scores, {})] == [True, False, True, True, False, False]
+
+
+@pytest.mark.parametrize(("losses", "patience", "last"), [
+    ([1.0, 0.9, 0.8, 0.7], 1, 4), ([1.0, 1.0, 0.5, 0.4], 1, 2), ([1.0, 1.1, 0.9, 1.0, 0.95, 0.5], 2, 5),
+    ([1.0, 1.1, 1.2, 0.9], 3, 4), ([1.0, 1.1, 1.2, 1.3, 0.1], 3, 4),
+])  # fmt: skip
+def test_patience_waits_for_a_lower_loss(monkeypatch, losses, patience, last):
+    epochs = scripted(monkeypatch, [(50, loss) for loss in losses], {"patience": patience})
+    assert len(epochs) == last
+    assert [e.stop for e in epochs[:-1]] == [None] * (last - 1)
+    assert epochs[-1].stop == ("patience" if last < len(losses) else "epochs")
+
+
+def test_training_stops_at_the_accuracy_asked_for(monkeypatch):
+    epochs = scripted(monkeypatch, [(50, 1.0), (89, 1.0), (90, 1.0), (99, 1.0)], {"until_accuracy": 0.9})
+    assert [e.stop for e in epochs] == [None, None, "until-accuracy"]
+
+
+class Clock(SimpleNamespace):
+    """A clock that moves by `tick` seconds whenever it is read."""
+
+    def __init__(self, tick):
+        super().__init__(now=0.0, tick=tick)
+
+    def monotonic(self):
+        self.now += self.tick
+        return self.now
+
+    perf_counter = monotonic
+
+
+def test_training_stops_within_an_epoch_when_time_is_up(monkeypatch):
+    monkeypatch.setattr(engine, "time", Clock(0.1))
+    results = list(fit(fresh(LINEAR), noise(), noise(20, 1), replace(CONFIG, time_budget_s=1.0)))
+    (epoch,) = epochs_of(results)
+    assert epoch.stop == "time-budget"
+    assert 1 <= epoch.step < 7
+    assert results[-2].step == epoch.step  # the last step is reported
+    assert epoch.train_loss == results[-2].loss
+    assert epoch.validation.count == 20
+
+
+def test_training_takes_at_least_one_step():
+    (epoch,) = epochs_of(fit(fresh(LINEAR), noise(), noise(20, 1), replace(CONFIG, time_budget_s=1e-9)))
+    assert (epoch.step, epoch.stop) == (1, "time-budget")
+
+
+def test_time_to_spare_stops_nothing():
+    epochs = epochs_of(fit(fresh(LINEAR), noise(), noise(20, 1), replace(CONFIG, time_budget_s=3600.0)))
+    assert [e.stop for e in epochs] == [None, None, "epochs"]
+
+
+def test_a_coarse_clock_stops_nothing(monkeypatch):
+    monkeypatch.setattr(engine, "time", Clock(0.0))  # Windows' moves every 16 ms, and a small epoch is shorter
+    epochs = epochs_of(fit(fresh(LINEAR), noise(), noise(20, 1), CONFIG))
+    assert [e.stop for e in epochs] == [None, None, "epochs"]
+
+
+@pytest.mark.parametrize("batch_size", [8, 50])
+def test_a_loss_that_is_no_number_ends_training_in_words(batch_size):
+    config = replace(CONFIG, optimizer="sgd", learning_rate=1e38, batch_size=batch_size)
+    with pytest.raises(
+        DigitnetError, match=r"the loss is (nan|inf) by step \d+, at a learning rate of 1e\+38"
+    ) as caught:
+        list(fit(fresh(MLPConfig(hidden_sizes=(16,))), noise(), noise(20, 1), config))
+    assert "try a lower one" in str(caught.value)
+
+
+def test_a_network_broken_by_the_last_step_is_not_a_result():
+    config = replace(CONFIG, optimizer="sgd", learning_rate=1e38, batch_size=50, epochs=1)
+    with pytest.raises(DigitnetError, match="the loss is"):
+        list(fit(fresh(MLPConfig(hidden_sizes=(16,))), noise(), noise(20, 1), config))
+
+
+def test_losses_reported_are_finite():
+    results = list(fit(fresh(CNN), noise(), noise(20, 1), CONFIG))
+    assert all(math.isfinite(r.loss) for r in results if isinstance(r, StepResult))
+    assert all(math.isfinite(e.train_loss) and math.isfinite(e.validation.loss) for e in epochs_of(results))

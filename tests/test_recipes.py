@@ -1,0 +1,189 @@
+"""From options to a configuration: presets, defaults, and what choosing anew drops."""
+
+import copy
+from dataclasses import asdict
+from typing import get_args
+
+import pytest
+
+from digitnet.config import ActivationName, LossName, MLPConfig, OptimizerName, PoolName, ScheduleName
+from digitnet.recipes import OPTIMIZER_DEFAULTS, POOL_DEFAULTS, PRESETS, SCHEDULE_DEFAULTS, PresetName, build_config
+
+EVERY_PRESET = [(kind, preset) for kind in PRESETS for preset in PRESETS[kind]]
+
+
+def values(run):
+    return {**asdict(run.model), **asdict(run.train)}
+
+
+@pytest.mark.parametrize(("kind", "preset"), EVERY_PRESET)
+def test_each_preset_builds_and_keeps_its_word(kind, preset):
+    run = build_config(kind=kind, preset=preset, overrides={})
+    assert run.kind == kind
+    assert PRESETS[kind][preset].items() <= values(run).items()
+
+
+def test_each_kind_has_each_preset_and_each_choice_its_defaults():
+    assert all(set(PRESETS[kind]) == set(get_args(PresetName)) for kind in ("mlp", "cnn"))
+    assert set(OPTIMIZER_DEFAULTS) == set(get_args(OptimizerName))
+    assert set(SCHEDULE_DEFAULTS) == set(get_args(ScheduleName))
+    assert set(POOL_DEFAULTS) == set(get_args(PoolName))
+
+
+def test_nothing_chosen_is_the_standard_cnn():
+    assert build_config(overrides={}) == build_config(kind="cnn", preset="standard", overrides={})
+    assert build_config(kind="mlp", overrides={}) == build_config(kind="mlp", preset="standard", overrides={})
+
+
+def test_building_leaves_the_presets_as_they_were():
+    before = copy.deepcopy(PRESETS)
+    build_config(overrides={"optimizer": "sgd", "pool": "none", "channels": (3,)})
+    assert before == PRESETS
+
+
+CHOICES = [
+    *(("optimizer", name) for name in get_args(OptimizerName)),
+    *(("schedule", name) for name in get_args(ScheduleName)),
+    *(("loss", name) for name in get_args(LossName)),
+    *(("pool", name) for name in get_args(PoolName)),
+    *(("activation", name) for name in get_args(ActivationName)),
+]
+
+
+@pytest.mark.parametrize(("kind", "preset"), EVERY_PRESET)
+def test_each_single_choice_goes_with_each_preset(kind, preset):
+    for setting, choice in CHOICES:
+        if kind == "mlp" and setting == "pool":
+            continue
+        run = build_config(kind=kind, preset=preset, overrides={setting: choice})
+        assert values(run)[setting] == choice
+
+
+@pytest.mark.parametrize("optimizer", get_args(OptimizerName))
+def test_an_optimizer_brings_its_own_defaults(optimizer):
+    train = build_config(overrides={"optimizer": optimizer}).train
+    expected = {"momentum": None, "nesterov": None, "weight_decay": 0.0, **OPTIMIZER_DEFAULTS[optimizer]}
+    assert {name: getattr(train, name) for name in expected} == expected
+
+
+@pytest.mark.parametrize(("schedule", "expected"), [
+    ("constant", (None, None, None)), ("step", (None, 1, 0.7)), ("cosine", (0.0, None, None)),
+    ("one-cycle", (0.25, None, None)),
+])  # fmt: skip
+def test_a_schedule_brings_its_own_defaults(schedule, expected):
+    train = build_config(overrides={"schedule": schedule}).train
+    assert (train.warmup, train.step_epochs, train.step_factor) == expected
+
+
+def test_what_is_given_beside_a_new_choice_stays():
+    train = build_config(
+        overrides={"optimizer": "sgd", "learning_rate": 0.5, "momentum": 0.8, "nesterov": False, "weight_decay": 0.01}
+    ).train
+    assert (train.learning_rate, train.momentum, train.nesterov, train.weight_decay) == (0.5, 0.8, False, 0.01)
+
+
+def file(kind="cnn", **overrides):
+    return build_config(kind=kind, overrides=overrides)
+
+
+DROPPED = [
+    ({"learning_rate": 0.5, "weight_decay": 0.3}, {"optimizer": "adam"}, {"learning_rate": 2e-3, "weight_decay": 0.0}),
+    ({"optimizer": "sgd"}, {"optimizer": "adam"}, {"learning_rate": 2e-3, "momentum": None, "nesterov": None}),
+    ({"optimizer": "adam", "learning_rate": 0.5}, {"optimizer": "adamw"}, {"learning_rate": 4e-3}),
+    ({"schedule": "step", "step_epochs": 3}, {"schedule": "one-cycle"}, {"step_epochs": None, "warmup": 0.25}),
+    ({"warmup": 0.5}, {"schedule": "cosine"}, {"warmup": 0.0}),
+    ({"label_smoothing": 0.1}, {"loss": "mse"}, {"label_smoothing": 0.0}),
+    ({"pool_size": 3, "pool_stride": 1}, {"pool": "none"}, {"pool_size": None, "pool_stride": None}),
+    ({"pool": "none"}, {"pool": "avg"}, {"pool_size": 2, "pool_stride": 2}),
+    ({"pool_size": 3, "pool_stride": 1}, {"pool_size": 2}, {"pool_stride": 2}),
+]
+
+
+@pytest.mark.parametrize(("before", "chosen", "after"), DROPPED)
+def test_choosing_anew_drops_what_belonged_to_the_old_choice(before, chosen, after):
+    run = build_config(file=file(**before), overrides=chosen)
+    assert after.items() <= values(run).items()
+
+
+@pytest.mark.parametrize("same", [{"optimizer": "adamw"}, {"loss": "cross-entropy"}, {"pool": "max"}, {"pool_size": 3}])
+def test_choosing_the_same_again_drops_nothing(same):
+    before = file(learning_rate=0.5, label_smoothing=0.1, pool_size=3, pool_stride=1)
+    assert build_config(file=before, overrides=same) == before
+
+
+def test_other_settings_drop_nothing():
+    before = file(optimizer="sgd", learning_rate=0.5, momentum=0.5, schedule="step", step_epochs=3)
+    assert values(build_config(file=before, overrides={"epochs": 3})) == {**values(before), "epochs": 3}
+
+
+def test_without_momentum_there_is_no_nesterov():
+    assert file(optimizer="sgd").train.nesterov is True
+    assert file(optimizer="sgd", momentum=0.0).train.nesterov is False
+    assert build_config(file=file(optimizer="sgd"), overrides={"momentum": 0.0}).train.nesterov is False
+    with pytest.raises(ValueError, match="nesterov needs a momentum above 0"):
+        file(optimizer="sgd", momentum=0.0, nesterov=True)
+
+
+def test_another_momentum_does_not_turn_nesterov_on_again():
+    run = build_config(file=file(optimizer="sgd", nesterov=False), overrides={"momentum": 0.5})
+    assert run.train.nesterov is False
+
+
+@pytest.mark.parametrize("overrides", [{"nesterov": True}, {"nesterov": True, "optimizer": "adam"}])
+def test_nesterov_beside_another_optimizer_is_refused_in_words(overrides):
+    with pytest.raises(ValueError, match="nesterov has no meaning with optimizer"):
+        build_config(overrides=overrides)
+
+
+@pytest.mark.parametrize("preset", ["fast", "standard", "best"])
+def test_an_mlp_without_hidden_layers_is_linear(preset):
+    run = build_config(kind="mlp", preset=preset, overrides={"hidden_sizes": ()})
+    assert run.model == MLPConfig(hidden_sizes=(), activation="identity", dropout=0.0, batch_norm=False)
+    with pytest.raises(ValueError, match="need a hidden layer"):
+        build_config(kind="mlp", preset=preset, overrides={"hidden_sizes": (), "activation": "relu"})
+
+
+def test_a_cnn_without_hidden_layers_keeps_its_base():
+    model = build_config(file=file(dropout=0.4, activation="gelu"), overrides={"hidden_sizes": ()}).model
+    assert (model.dropout, model.activation, model.batch_norm) == (0.4, "gelu", True)
+
+
+def test_hidden_layers_put_on_a_linear_file_get_an_activation():
+    run = build_config(file=file(kind="mlp", hidden_sizes=()), overrides={"hidden_sizes": (64,)})
+    assert run.model.activation == "relu"
+
+
+def test_a_file_is_taken_as_it_is():
+    for kind in ("mlp", "cnn"):
+        run = file(kind=kind, seed=5, epochs=3)
+        assert build_config(file=run, overrides={}) == run
+        assert build_config(file=run, kind=kind, overrides={}) == run
+
+
+def test_a_file_beside_a_preset_or_another_kind_is_refused():
+    with pytest.raises(ValueError, match="give a preset or a configuration file, not both"):
+        build_config(file=file(), preset="fast", overrides={})
+    with pytest.raises(ValueError, match="describes a network of kind cnn, not mlp"):
+        build_config(file=file(), kind="mlp", overrides={})
+
+
+@pytest.mark.parametrize(("kind", "setting", "value"), [
+    ("mlp", "channels", (3,)), ("mlp", "pool", "max"), ("mlp", "stride", 1), ("cnn", "colour", 1), ("mlp", "colour", 1),
+])  # fmt: skip
+def test_a_setting_of_another_kind_of_network_is_refused(kind, setting, value):
+    with pytest.raises(ValueError, match=f"{setting} has no meaning for a network of kind {kind}"):
+        build_config(kind=kind, overrides={setting: value})
+
+
+def test_overrides_are_checked_like_a_file():
+    with pytest.raises(ValueError, match="optimizer must be one of"):
+        build_config(overrides={"optimizer": "newton"})
+    with pytest.raises(ValueError, match="epochs must be a whole number"):
+        build_config(overrides={"epochs": "3"})
+    with pytest.raises(ValueError, match="nothing is left of the feature map"):
+        build_config(overrides={"channels": (4,) * 6})
+
+
+def test_the_stride_of_a_pool_is_its_side_unless_given():
+    assert file(pool_size=3).model.pool_stride == 3
+    assert file(pool_size=3, pool_stride=2).model.pool_stride == 2
