@@ -151,9 +151,12 @@ def torch_sizes(config):
             layers.append((f"block{block}.pool", pool, (config.pool_size, config.pool_stride)))
         for name, layer, arguments in layers:
             try:
-                x = layer(x, *arguments)
+                made = layer(x, *arguments)
             except RuntimeError:
                 return sizes, (name, x.shape[-1])
+            if made.shape[-1] == 0:  # PyTorch 2.6 makes an empty map where later ones refuse
+                return sizes, (name, x.shape[-1])
+            x = made
             sizes[name] = x.shape[-1]
     return sizes, None
 
