@@ -99,6 +99,8 @@ def _check_container(path: Path) -> None:
     """Look at the first bytes alone, before any library opens the file."""
     try:
         size = path.stat().st_size
+        if not path.is_file():  # a named pipe would wait for ever
+            raise CheckpointError(f"{path} is not an ordinary file")
         with path.open("rb") as stream:
             start = stream.read(9)
     except OSError as error:

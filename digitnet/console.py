@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,7 +40,7 @@ STOPS = {
 
 def note(message: str) -> None:
     """Say something beside the results, on stderr."""
-    print(printable(message), file=sys.stderr)
+    print(*map(printable, message.split("\n")), sep="\n", file=sys.stderr)
 
 
 def note_checkpoint(classifier: Classifier) -> None:
@@ -67,6 +69,8 @@ def training_view(config: TrainConfig) -> Iterator[Callable[[Result], None]]:
         def show(result: Result) -> None:
             nonlocal validation
             if isinstance(result, EpochResult):
+                if result.epoch == 1:
+                    console.print(EPOCH_HEADING, soft_wrap=True)
                 validation = f"  valid. {result.validation.accuracy:.2%}"
                 console.print(Text(epoch_line(result, config.epochs)), soft_wrap=True)
             else:
@@ -78,13 +82,15 @@ def training_view(config: TrainConfig) -> Iterator[Callable[[Result], None]]:
         yield show
 
 
+EPOCH_HEADING = "epoch       loss  accuracy  valid. loss  accuracy  images/s  seconds"
+
+
 def epoch_line(result: EpochResult, epochs: int) -> str:
-    """Put an epoch into a line of text."""
-    width = len(str(epochs))
+    """Put an epoch into a line of text, under ``EPOCH_HEADING``."""
     return (
-        f"epoch {result.epoch:{width}}/{epochs}  loss {result.train_loss:.4f}  accuracy {result.train_accuracy:.2%}  "
-        f"validation loss {result.validation.loss:.4f}  accuracy {result.validation.accuracy:.2%}  "
-        f"{result.images_per_s:,.0f} images/s  {result.elapsed_s:.1f} s{'  best' if result.best else ''}"
+        f"{f'{result.epoch}/{epochs}':<8}{result.train_loss:8.4f}{result.train_accuracy:10.2%}"
+        f"{result.validation.loss:13.4f}{result.validation.accuracy:10.2%}{result.images_per_s:10,.0f}"
+        f"{result.elapsed_s:9.1f}{'  best' if result.best else ''}"
     )
 
 
@@ -107,8 +113,8 @@ def print_run(folder: Path, checkpoint: Checkpoint, last: EpochResult) -> None:
             f"{last.elapsed_s:.1f} s on {record.device} in {record.precision}; {STOPS[last.stop or 'epochs']}",
         ),
         ("saved", str(path)),
-        ("next", f"{program} eval --checkpoint {folder}"),
-        ("", f"{program} predict --checkpoint {folder} YOUR_PICTURE.png"),
+        ("next", f"{program} eval --checkpoint {shlex.quote(str(folder))}"),
+        ("", f"{program} predict --checkpoint {shlex.quote(str(folder))} YOUR_PICTURE.png"),
     )
 
 
@@ -125,7 +131,7 @@ def print_evaluation(classifier: Classifier, digits: Digits, split: str, metrics
     scores = _table("digit", "precision", "recall", "F1", "images")
     for digit, s in enumerate(metrics.per_digit):
         scores.add_row(str(digit), f"{s.precision:.2%}", f"{s.recall:.2%}", f"{s.f1:.2%}", f"{s.support:,}")
-    confusion = _table("digit \\ read as", *map(str, range(10)))
+    confusion = _table("digit", *map(str, range(10)))
     for digit, row in enumerate(metrics.confusion):
         confusion.add_row(str(digit), *(f"{count:,}" if count else "." for count in row))
     out = Console(highlight=False)
@@ -159,7 +165,8 @@ def print_info(checkpoint: Checkpoint, layers: list[Layer]) -> None:
     )
     for name, settings in checkpoint.config.to_dict().items():
         shown = ", ".join(f"{key} {_setting(value)}" for key, value in settings.items())
-        _print_pairs((f"{name}", shown))
+        lines = textwrap.wrap(shown, width=68, break_long_words=False)
+        _print_pairs((name, lines[0]), *(("", line) for line in lines[1:]))
 
 
 def _setting(value: object) -> str:
@@ -208,7 +215,7 @@ def _print_pairs(*pairs: tuple[str, str]) -> None:
 
 
 def _table(first: str, *others: str) -> Table:
-    table = Table(box=box.SIMPLE)
+    table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)  # 80 columns
     table.add_column(first)
     for heading in others:
         table.add_column(heading, justify="right")

@@ -39,4 +39,4 @@ class ThresholdError(DigitnetError):
 
 def printable(text: object) -> str:
     r"""Show control characters and broken bytes as escapes, so that a file's name cannot steer a terminal: ``\x1b``."""
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in str(text))
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))

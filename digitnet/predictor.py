@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TypeVar, overload
 
@@ -23,7 +24,9 @@ from digitnet.pictures import read_digit, to_digit
 from digitnet.runs import Found, find_checkpoint
 
 BATCH_SIZE = 256
+PATIENCE_S = 0.2
 READERS = 2  # threads that read pictures; decoding lets go of Python's lock
+READ_AHEAD = 8
 
 Pixels = npt.NDArray[np.uint8]
 Picture = str | Path | Image.Image | npt.NDArray[np.generic] | Tensor
@@ -102,7 +105,7 @@ class Classifier:
 
         Args:
             pictures: One picture or a sequence of them: paths, PIL images, arrays or tensors. An array is
-                (H, W), (H, W, 3) or (H, W, 4); many are (N, H, W) or (N, H, W, 3 or 4). A tensor has its channels
+                (H, W) or (H, W, C) with C 1, 3 or 4; many are (N, H, W) or (N, H, W, C). A tensor has its channels
                 first: (H, W), (C, H, W) or (N, C, H, W), with C 1 or 3. Integers are from 0 to 255, floats in [0, 1].
 
         Returns:
@@ -134,12 +137,11 @@ class Classifier:
         A file that cannot be read does not stop the rest: an ``Unreadable`` takes its place.
         """
         with ThreadPoolExecutor(READERS) as readers:
-            for batch in _batches(paths, BATCH_SIZE):
-                digits = list(readers.map(_read_or_error, batch))
-                names = [str(path) for path, digit in zip(batch, digits, strict=True) if isinstance(digit, np.ndarray)]
-                answers = iter(self._answer(names, [digit for digit in digits if isinstance(digit, np.ndarray)]))
-                for path, digit in zip(batch, digits, strict=True):
-                    yield (next(answers) if isinstance(digit, np.ndarray) else Unreadable(path=str(path), error=digit))
+            for batch in _batches(_read_ahead(paths, readers)):
+                names = [str(path) for path, digit in batch if isinstance(digit, np.ndarray)]
+                answers = iter(self._answer(names, [digit for _, digit in batch if isinstance(digit, np.ndarray)]))
+                for path, digit in batch:
+                    yield next(answers) if isinstance(digit, np.ndarray) else Unreadable(path=str(path), error=digit)
 
     def _answer(self, paths: Sequence[str | None], digits: Sequence[Pixels]) -> list[Prediction]:
         if not digits:
@@ -152,9 +154,27 @@ class Classifier:
         ]
 
 
-def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
+def _read_ahead(paths: Iterable[Path], readers: ThreadPoolExecutor) -> Iterator[tuple[Path, Pixels | str]]:
+    """Read files in threads, a few ahead of what is asked for, in order."""
+    waiting: deque[tuple[Path, Future[Pixels | str]]] = deque()
+    for path in paths:
+        waiting.append((path, readers.submit(_read_or_error, path)))
+        if len(waiting) > READ_AHEAD:
+            first, digit = waiting.popleft()
+            yield first, digit.result()
+    yield from ((path, digit.result()) for path, digit in waiting)
+
+
+def _batches(items: Iterable[T]) -> Iterator[list[T]]:
+    """Gather items into lists, full ones or what a fifth of a second brings: nobody waits for 256 large photos."""
+    batch: list[T] = []
+    started = time.monotonic()
+    for item in items:
+        batch.append(item)
+        if len(batch) == BATCH_SIZE or time.monotonic() - started > PATIENCE_S:
+            yield batch
+            batch, started = [], time.monotonic()
+    if batch:
         yield batch
 
 
@@ -171,13 +191,17 @@ def _to_pixels(picture: Picture) -> Pixels:
     if isinstance(picture, Tensor):
         picture = _channels_last(picture)
     if isinstance(picture, np.ndarray):
+        if isinstance(_unstack(picture), list):
+            raise ValueError(f"expected one picture, (H, W) or (H, W, 3 or 4), found a shape of {picture.shape}")
         return to_digit(Image.fromarray(_to_bytes(picture)))
-    assert isinstance(picture, Image.Image)
+    if not isinstance(picture, Image.Image):
+        raise TypeError(f"expected a path, a PIL image, an array or a tensor, found {type(picture).__name__}")
     return to_digit(picture)
 
 
 def _channels_last(tensor: Tensor) -> npt.NDArray[np.generic]:
     """Turn (H, W), (C, H, W) or (N, C, H, W) into an array with the channels, if 3, last."""
+    tensor = tensor.float() if tensor.dtype == torch.bfloat16 else tensor  # which numpy does not know
     array: npt.NDArray[np.generic] = tensor.detach().cpu().numpy()
     if array.ndim < 3:
         return array
@@ -190,6 +214,8 @@ def _channels_last(tensor: Tensor) -> npt.NDArray[np.generic]:
 
 def _unstack(array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic] | list[npt.NDArray[np.generic]]:
     """Tell one picture from many by the shape."""
+    if array.ndim >= 3 and array.shape[-1] == 1:
+        array = array[..., 0]
     coloured = array.ndim >= 3 and array.shape[-1] in (3, 4)
     picture_dimensions = 3 if coloured else 2
     if array.ndim == picture_dimensions:

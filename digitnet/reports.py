@@ -79,7 +79,8 @@ def answer_report(answer: Prediction | Unreadable, top_k: int) -> dict[str, Any]
 
 def csv_row(answer: Prediction) -> str:
     """Put an answer into a line of CSV, in the order of ``CSV_FIELDS``."""
-    return _csv_line(answer.path, answer.digit, answer.confidence, *answer.probs)
+    path = (answer.path or "").encode(errors="backslashreplace").decode()  # a name need not be text
+    return _csv_line(path, answer.digit, answer.confidence, *answer.probs)
 
 
 def csv_heading() -> str:

@@ -41,18 +41,28 @@ def create_run_folder(output: Path, name: str | None, stem: str) -> Path:
         UsageError: A run of this name is there already, or the name is none for a folder.
         OSError: The folder cannot be made.
     """
-    if name is not None and (Path(name).name != name or name in PRETRAINED):
-        raise UsageError(f"{name!r} is no name for a run; to put it elsewhere, use --output")
-    for candidate in [name] if name else (f"{stem}-{number}" for number in count(1)):
+    check_run_name(name)
+    output.mkdir(parents=True, exist_ok=True)
+    for candidate in [name] if name is not None else (f"{stem}-{number}" for number in count(1)):
         folder = output / candidate
         try:
-            folder.mkdir(parents=True)
+            folder.mkdir()
         except FileExistsError as error:
             if name:
                 raise UsageError(f"{folder} exists already; choose another --name") from error
         else:
             return folder
     raise AssertionError
+
+
+def check_run_name(name: str | None) -> None:
+    """Refuse a name that is none for a folder.
+
+    Raises:
+        UsageError: It is not.
+    """
+    if name is not None and (Path(name).name != name or name in ("", "..", *PRETRAINED)):
+        raise UsageError(f"{name!r} is no name for a run; to put it elsewhere, use --output")
 
 
 def write_metrics(folder: Path, rows: Iterable[dict[str, float]]) -> None:
@@ -70,9 +80,13 @@ def write_config(folder: Path, config: RunConfig) -> None:
     lines = ["# What this run was made of. To repeat it: digitnet train --config FILE"]
     for name, table in config.to_dict().items():
         lines += ["", f"[{name}]"]
-        # JSON's strings, numbers, booleans and lists are TOML's too.
-        lines += [f"{key} = {json.dumps(value)}" for key, value in table.items()]
-    write_atomically(folder / CONFIG, ("\n".join(lines) + "\n").encode())
+        lines += [f"{key} = {_toml(value)}" for key, value in table.items()]
+    write_atomically(folder / CONFIG, ("\n".join(lines) + "\n").encode(errors="backslashreplace"))
+
+
+def _toml(value: object) -> str:
+    """Write a value; JSON's are TOML's too, but for DEL and for letters that JSON writes as two escapes."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def read_config(path: Path) -> RunConfig:

@@ -46,7 +46,7 @@ def evaluate(
     device: DeviceOption = "auto",
 ) -> None:
     """Measure loss and accuracy, per digit too, with the confusion matrix."""
-    least = parse_share(min_accuracy, "--min-accuracy") if min_accuracy else None
+    least = parse_share(min_accuracy, "--min-accuracy") if min_accuracy is not None else None
 
     from digitnet import console, reports
     from digitnet.device import choose_device

@@ -31,8 +31,8 @@ DataDirOption = Annotated[
     Path | None,
     typer.Option(
         metavar="DIR",
-        envvar="DIGITNET_DATA_DIR",
-        help="Folder of MNIST's four IDX files, plain or .gz, or with them in MNIST/raw. Left out: downloaded once.",
+        help="Folder of MNIST's four IDX files, plain or .gz, or with them in MNIST/raw. "
+        "Left out: DIGITNET_DATA_DIR, else downloaded once.",
         rich_help_panel="Data",
     ),
 ]

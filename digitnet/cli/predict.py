@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
-from glob import has_magic
+from glob import glob, has_magic
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -30,8 +31,9 @@ def predict(
     ],
     checkpoint: CheckpointOption = None,
     top_k: Annotated[
-        int, typer.Option(min=1, max=10, help="How many digits to name for each picture, likeliest first.")
-    ] = 3,
+        int | None,
+        typer.Option(min=1, max=10, help="How many digits to name for each picture, likeliest first. Left out: 3."),
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one JSON document a line for each picture.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values with a heading.")] = False,
@@ -44,6 +46,9 @@ def predict(
     """
     if json_ + jsonl + csv > 1:
         raise UsageError("give one of --json, --jsonl and --csv")
+    if csv and top_k:
+        raise UsageError("--csv holds all ten probabilities, so --top-k has no meaning with it")
+    top_k = top_k or 3
     form: Form = "json" if json_ else "jsonl" if jsonl else "csv" if csv else "text"
 
     from digitnet import console, reports
@@ -97,12 +102,12 @@ def expand(inputs: list[str]) -> Iterator[Path]:
 
     for text in inputs:
         if text == "-":
-            yield from (Path(line) for raw in sys.stdin if (line := raw.rstrip("\r\n")))
+            yield from (Path(os.fsdecode(line)) for raw in sys.stdin.buffer if (line := raw.rstrip(b"\r\n")))
             continue
         path = Path(text)
-        if path.is_dir():
+        if os.path.isdir(path):  # noqa: PTH112 (a name too long is no folder; Path.is_dir raises before Python 3.14)
             found = sorted(p for p in path.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES)
-        elif has_magic(text) and not path.exists():
+        elif has_magic(text) and not os.path.exists(path):  # noqa: PTH110
             found = sorted(_glob(path))
         else:
             found = [path]
@@ -110,4 +115,4 @@ def expand(inputs: list[str]) -> Iterator[Path]:
 
 
 def _glob(pattern: Path) -> Iterator[Path]:
-    return Path(pattern.anchor).glob(str(pattern.relative_to(pattern.anchor)))
+    return map(Path, glob(str(pattern), recursive=True))  # noqa: PTH207 (Path.glob refuses 'a/**.png')

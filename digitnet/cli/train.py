@@ -266,12 +266,13 @@ def _run(
     from digitnet.checkpoint import load_checkpoint
     from digitnet.device import choose_device
     from digitnet.engine import EpochResult
-    from digitnet.runs import BEST
+    from digitnet.runs import BEST, check_run_name
     from digitnet.training import train_run
 
-    choose_device(config.train.device)  # a missing one is said before any data is loaded
+    choose_device(config.train.device)  # a missing one and a wrong name are said before any data are loaded
+    check_run_name(name)
     config, train_digits, validation = _load(config, data_dir, may_fall_back)
-    stem = f"{config.kind}-{Path(config.train.dataset).name}"
+    stem = f"{config.kind}-{Path(config.train.dataset).resolve().name}"
     with _run_folder(output, name, stem) as folder, console.training_view(config.train) as show:
         for result in train_run(config, train_digits, validation, folder):
             show(result)

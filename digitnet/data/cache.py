@@ -77,11 +77,11 @@ def _read(folder: Path, part: Part) -> Digits | None:
         # Mode c maps copy-on-write: torch warns of arrays that it may not write to.
         images = np.load(folder / f"{part}-images.npy", mmap_mode="c", allow_pickle=False)
         targets = np.load(folder / f"{part}-targets.npy", allow_pickle=False)
-    except (OSError, ValueError, KeyError):  # absent or damaged: built anew
+        return Digits(
+            name=info["name"],
+            images=torch.from_numpy(images),
+            targets=torch.from_numpy(targets),
+            fingerprint=info["fingerprint"],
+        )
+    except (OSError, EOFError, ValueError, KeyError, TypeError):  # absent or damaged: built anew
         return None
-    return Digits(
-        name=info["name"],
-        images=torch.from_numpy(images),
-        targets=torch.from_numpy(targets),
-        fingerprint=info["fingerprint"],
-    )

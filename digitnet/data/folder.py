@@ -51,7 +51,9 @@ def _read_idx_folder(folder: Path, part: Part) -> Pictures | None:
 
 
 def _read_class_folders(folder: Path, part: Part) -> Pictures:
-    root = folder / part if (folder / part).is_dir() else folder
+    root = next((place for place in (folder / part, folder / "train") if place.is_dir()), folder)
+    if root == folder and (folder / "test").is_dir():
+        raise DataError(f"{folder}: only a test part is there, nothing to train on")
     paths = [
         (path, int(place.name))
         for place in sorted(root.iterdir())

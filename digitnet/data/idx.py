@@ -85,7 +85,10 @@ def read_idx(path: Path, magic: int) -> npt.NDArray[np.uint8]:
     if len(data) != expected:
         fault = "truncated" if len(data) < expected else "too long"
         raise DataError(f"{path}: {fault}: expected {expected:,} bytes for {_by(shape)}, found {len(data):,}")
-    return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
+    try:
+        return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
+    except ValueError as error:  # no images, but of a size that cannot be
+        raise DataError(f"{path}: expected images, found a shape of {shape}") from error
 
 
 def _by(shape: tuple[int, ...]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from digitnet.data.digits import VALIDATION_SIZE, Digits, fingerprint, split, validation_size
 from digitnet.data.idx import Part
 from digitnet.data.mnist import load_mnist
-from digitnet.errors import DataError
+from digitnet.errors import DataError, UsageError
 
 STROKES_SIZES: dict[Part, int] = {"train": 60_000, "test": 10_000}  # as many as MNIST has
 STROKES_SEEDS: dict[Part, int] = {"train": 1, "test": 2}
@@ -25,7 +25,10 @@ def load_digits(dataset: str, part: Part, *, data_dir: Path | None = None, size:
 
     Raises:
         DataError: The data set is missing or damaged.
+        UsageError: There is a data_dir, and the data set is not mnist.
     """
+    if dataset != "mnist" and data_dir is not None:
+        raise UsageError(f"--data-dir says where MNIST is, and the data set is {dataset}")
     if dataset == "mnist":
         chosen = data_dir or (Path(found) if (found := os.environ.get("DIGITNET_DATA_DIR")) else None)
         return load_mnist(part, chosen)
@@ -47,7 +50,7 @@ def load_training(dataset: str, *, data_dir: Path | None = None, size: int | Non
     Raises:
         DataError: The data set is missing, damaged, or too small.
     """
-    drawn = size + min(VALIDATION_SIZE, size // 9 + 1) if size and dataset == "strokes" else None
+    drawn = max(10, size + min(VALIDATION_SIZE, size // 9 + 1)) if size and dataset == "strokes" else None
     whole = load_digits(dataset, "train", data_dir=data_dir, size=drawn)
     available = len(whole) - validation_size(len(whole))
     if available == len(whole):

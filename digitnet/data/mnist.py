@@ -5,13 +5,15 @@ Source: LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to d
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import http.client
 import socket
+import sys
 import tempfile
 import threading
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -95,7 +97,8 @@ def _download() -> Parts:
         raise MnistMissingError(f"MNIST is not on this machine and cannot be downloaded: no mirror answers. {ADVICE}")
     with tempfile.TemporaryDirectory(prefix="digitnet-") as folder, _stall_timeout():
         try:
-            MNIST(folder, download=True)
+            with contextlib.redirect_stdout(sys.stderr):  # where torchvision writes its progress differs by version
+                MNIST(folder, download=True)
         except (OSError, RuntimeError) as error:
             reason = str(error).strip().splitlines()[-1]
             raise MnistMissingError(f"MNIST could not be downloaded: {reason}. {ADVICE}") from error
@@ -112,7 +115,7 @@ def _reachable(mirrors: list[str]) -> bool:
         try:
             with urllib.request.urlopen(request, timeout=PROBE_S):
                 answered.set()
-        except OSError:
+        except (OSError, http.client.HTTPException):  # the latter: it does not speak HTTP
             pass
         left.release()
 
@@ -124,7 +127,7 @@ def _reachable(mirrors: list[str]) -> bool:
     return answered.is_set()
 
 
-@contextmanager
+@contextlib.contextmanager
 def _stall_timeout() -> Iterator[None]:
     """Give torchvision's downloads a timeout; it sets none itself."""
     before = socket.getdefaulttimeout()

@@ -1,0 +1,232 @@
+"""A checkpoint comes back bit for bit; whatever else has its name is refused, and nothing in it is ever run."""
+
+import errno
+import json
+import os
+import pickle
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+
+from digitnet.checkpoint import TrainingRecord, load_checkpoint, save_checkpoint
+from digitnet.errors import CheckpointError
+from digitnet.models import build_model
+from digitnet.recipes import build_config
+
+RECORD = TrainingRecord(
+    dataset='a "set" \\ with\nodd \u2028 letters \U0001f600',
+    fingerprint="0123456789abcdef",
+    train_size=900,
+    validation_size=100,
+    split_hash="fedcba9876543210",
+    epoch=2,
+    step=8,
+    validation_loss=0.1 + 0.2,
+    validation_accuracy=0.987,
+    elapsed_s=1e-9,
+    device="cpu",
+    precision="fp32",
+    digitnet="0.1.0",
+    torch="2.6.0",
+)
+CNN = build_config(kind="cnn", preset="fast", overrides={"channels": (2,), "hidden_sizes": (3,), "dropout": 0.25})
+MLP = build_config(kind="mlp", preset="fast", overrides={"hidden_sizes": (2,), "patience": 3})
+
+
+def make_model(config):
+    torch.manual_seed(3)
+    model = build_model(config.model)
+    for tensor in model.state_dict().values():  # batch normalisation's counts and all
+        tensor.copy_(torch.rand(tensor.shape).mul(100))
+    model.std.fill_(0.3)
+    return model
+
+
+@pytest.fixture
+def path(tmp_path):
+    """A good checkpoint."""
+    path = tmp_path / "best.safetensors"
+    save_checkpoint(path, MLP, RECORD, make_model(MLP))
+    return path
+
+
+def rewrite(path, *, change=None, tensors=None):
+    """Write a checkpoint anew with its description changed in place, or with other tensors."""
+    document = description(path)
+    if change:
+        change(document)
+    save_file(tensors or load_file(path), path, metadata={"digitnet": json.dumps(document)})
+
+
+def description(path):
+    with path.open("rb") as stream:
+        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+    return json.loads(header["__metadata__"]["digitnet"])
+
+
+def refusal(path):
+    """Return the one line by which a file is refused; it names the file."""
+    with pytest.raises(CheckpointError) as raised:
+        load_checkpoint(path)
+    assert str(path) in str(raised.value)
+    return str(raised.value)
+
+
+@pytest.mark.parametrize("config", [CNN, MLP], ids=["cnn", "mlp"])
+def test_everything_comes_back_bit_for_bit(tmp_path, config):
+    model, path = make_model(config), tmp_path / "best.safetensors"
+    save_checkpoint(path, config, RECORD, model)
+    checkpoint = load_checkpoint(path)
+    assert checkpoint.config == config
+    assert checkpoint.record == RECORD
+    rebuilt = checkpoint.build()
+    assert not rebuilt.training
+    assert rebuilt.state_dict().keys() == model.state_dict().keys()
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(rebuilt.state_dict()[name], tensor), name
+        assert rebuilt.state_dict()[name].dtype == tensor.dtype, name
+    images = torch.rand(5, 1, 28, 28)
+    assert torch.equal(rebuilt(images), model.eval()(images))
+
+
+def test_other_programs_can_read_what_it_is(path):
+    document = description(path)
+    assert document["format"] == 1
+    assert document["record"]["dataset"] == RECORD.dataset
+    assert document["config"]["model"] == {
+        "kind": "mlp", "hidden_sizes": [2], "activation": "relu", "dropout": 0.0, "batch_norm": False,
+    }  # fmt: skip
+
+
+class Trap:
+    """What leaves a mark when it is unpickled."""
+
+    def __reduce__(self):
+        return Path.touch, (Path("sprung"),)
+
+
+@pytest.mark.parametrize("name", ["best.safetensors", "model.pt"])
+@pytest.mark.parametrize("write", [torch.save, lambda trap, path: path.write_bytes(pickle.dumps(trap))])
+def test_a_pickle_is_refused_unopened(tmp_path, name, write):
+    write(Trap(), tmp_path / name)
+    pickle.loads(pickle.dumps(Trap()))
+    Path("sprung").unlink()  # the trap works
+    assert "is a pickle, which can run code when it is opened" in refusal(tmp_path / name)
+    assert not Path("sprung").exists()
+
+
+def test_an_old_pickle_is_refused_too(tmp_path):
+    (tmp_path / "model.pt").write_bytes(pickle.dumps(Trap(), protocol=0))
+    assert "is not a safetensors file" in refusal(tmp_path / "model.pt")
+    assert not Path("sprung").exists()
+
+
+def test_a_safetensors_file_of_another_program_is_refused(path):
+    for metadata in (None, {"format": "pt"}):
+        save_file(load_file(path), path, metadata=metadata)
+        assert "none that digitnet train wrote" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{}", b"<!DOCTYPE html><html>", bytes(100), b"\xff" * 100, b"\x89PNG\r\n\x1a\n"]
+)
+def test_what_is_no_safetensors_file_is_refused(tmp_path, content):
+    (tmp_path / "best.safetensors").write_bytes(content)
+    assert "is not a safetensors file" in refusal(tmp_path / "best.safetensors")
+
+
+def test_a_file_cut_short_anywhere_is_refused(path):
+    whole = path.read_bytes()
+    for size in [*range(0, len(whole), 97), len(whole) - 1]:
+        path.write_bytes(whole[:size])
+        refusal(path)
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path):
+    assert "No such file" in refusal(tmp_path / "gone.safetensors")
+    assert "not an ordinary file" in refusal(tmp_path)
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_named_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "best.safetensors")
+    refusal(tmp_path / "best.safetensors")
+
+
+def test_tensors_that_do_not_fit_the_network_are_named(path):
+    tensors = load_file(path)
+    weight = tensors["head.dense1.weight"]
+    rewrite(path, tensors=tensors | {"head.dense1.weight": weight[:, :-1].contiguous()})
+    assert "head.dense1.weight does not fit the network described: expected (2, 784), found (2, 783)" in refusal(path)
+    rewrite(path, tensors=tensors | {"extra": weight.clone()})
+    assert "extra does not fit the network described: expected nothing, found (2, 784)" in refusal(path)
+    del tensors["mean"]
+    rewrite(path, tensors=tensors)
+    assert "mean does not fit the network described: expected (), found nothing" in refusal(path)
+
+
+def test_a_newer_format_is_said_to_be_newer(path):
+    rewrite(path, change=lambda document: document.update(format=2))
+    assert "has format 2, and this digitnet reads 1; a newer digitnet wrote it" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda d: d.clear(), id="empty"),
+        pytest.param(lambda d: d.update(format="1"), id="format is text"),
+        pytest.param(lambda d: d.update(config=[]), id="config is a list"),
+        pytest.param(lambda d: d.update(record=None), id="record is null"),
+        pytest.param(lambda d: d["record"].pop("dataset"), id="no data set"),
+        pytest.param(lambda d: d["record"].update(epoch="2"), id="epoch is text"),
+        pytest.param(lambda d: d["config"].pop("model"), id="no model"),
+        pytest.param(lambda d: d["config"]["model"].update(kind="rnn"), id="unknown kind"),
+        pytest.param(lambda d: d["config"]["model"].update(hidden_sizes=[0]), id="a layer of none"),
+        pytest.param(lambda d: d["config"]["model"].update(hidden_sizes=[10**30]), id="a layer too large to count"),
+        pytest.param(lambda d: d["config"]["model"].update(surprise=1), id="unknown setting"),
+        pytest.param(lambda d: d["config"]["train"].update(loss="unheard-of"), id="unknown loss"),
+    ],
+)
+def test_a_damaged_description_is_refused(path, change):
+    rewrite(path, change=change)
+    refusal(path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"format": []}', "[" * 5000])
+def test_a_description_that_is_no_document_is_refused(path, text):
+    save_file(load_file(path), path, metadata={"digitnet": text})
+    assert "its description is damaged" in refusal(path)
+
+
+@settings(max_examples=150)
+@given(st.data())
+def test_whatever_byte_is_damaged_the_file_is_read_or_refused(tmp_path_factory, data):
+    path = tmp_path_factory.getbasetemp() / "damaged.safetensors"
+    save_checkpoint(path, MLP, RECORD, make_model(MLP))
+    content = bytearray(path.read_bytes())
+    header = 8 + int.from_bytes(content[:8], "little")
+    content[data.draw(st.integers(0, header - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(content)
+    with suppress(CheckpointError):  # anything else that is raised fails the test
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("where", ["os.fsync", "pathlib.Path.replace"])
+def test_a_full_disk_leaves_the_old_checkpoint(path, monkeypatch, where):
+    def fail(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    before = path.read_bytes()
+    monkeypatch.setattr(where, fail)
+    with pytest.raises(OSError, match="No space left"):
+        save_checkpoint(path, CNN, replace(RECORD, epoch=9), make_model(CNN))
+    monkeypatch.undo()
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]

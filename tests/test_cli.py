@@ -1,0 +1,505 @@
+"""The real command, from end to end: what it makes, says and answers, and how it ends when something is wrong."""
+
+import csv
+import inspect
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import digitnet_command, run_python, save_png
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+from digitnet.cli import app
+from digitnet.cli.train import train
+from digitnet.config import CNNConfig, MLPConfig, TrainConfig
+from digitnet.data import load
+from digitnet.data.strokes import draw_strokes
+from digitnet.recipes import build_config
+from digitnet.training import new_model
+
+TINY = ("train", "--model", "mlp", "--preset", "fast", "--hidden-sizes", "16", "--dataset", "strokes")
+SMALL = (*TINY, "--train-size", "90", "--epochs", "1")
+
+
+@pytest.fixture(autouse=True)
+def few_strokes(monkeypatch):
+    """Test on 300 strokes, not on 10,000."""
+    monkeypatch.setitem(load.STROKES_SIZES, "test", 300)
+
+
+def invoke(*arguments, code=0, **options):
+    """Run the command in this process; a bug's traceback fails the test."""
+    result = CliRunner().invoke(app, [*map(str, arguments)], prog_name="digitnet", catch_exceptions=False, **options)
+    assert result.exit_code == code, result.stderr
+    return result
+
+
+def fail(*arguments, code, **options):
+    """Run a command that ends with a code and one line on stderr; return the line."""
+    result = invoke(*arguments, code=code, **options)
+    assert result.stdout == ""
+    lines = [line for line in result.stderr.splitlines() if not line.startswith("Using ")]
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("error: ")
+    return lines[0]
+
+
+def listing(folder="."):
+    return sorted(str(path.relative_to(folder)) for path in Path(folder).rglob("*"))
+
+
+RUN_FILES = ["best.safetensors", "config.toml", "last.safetensors", "metrics.csv"]
+
+
+def test_train_eval_predict_info(digit_files):
+    """The main job, through the real command in processes of its own."""
+    trained = digitnet_command(*TINY, "--train-size", "900", "--epochs", "2", "--batch-size", 32)
+    assert trained.returncode == 0, trained.stderr
+    folder = Path("checkpoints/mlp-strokes-1")
+    assert listing(folder) == RUN_FILES
+    assert [line.split()[0] for line in trained.stderr.splitlines()] == ["epoch", "1/2", "2/2"]
+    assert "strokes: 900 images, and 100 for validation" in trained.stdout
+    assert f"digitnet eval --checkpoint {folder}" in trained.stdout
+    assert len((folder / "metrics.csv").read_text().splitlines()) == 3
+
+    predicted = digitnet_command("predict", "--json", "-", input="\n".join(map(str, digit_files)))
+    assert predicted.returncode == 0, predicted.stderr
+    assert predicted.stderr == f"Using run {folder} (trained on strokes).\n"
+    document = json.loads(predicted.stdout)
+    assert document["dataset"] == "strokes"
+    assert [answer["path"] for answer in document["predictions"]] == [str(path) for path in digit_files]
+
+    evaluation = json.loads(invoke("eval", "--json").stdout)
+    assert (evaluation["dataset"], evaluation["trained_on"], evaluation["split"]) == ("strokes", "strokes", "test")
+    assert evaluation["count"] == 300
+    assert evaluation["accuracy"] > 0.4
+    information = json.loads(invoke("info", "--json").stdout)
+    assert information["record"]["dataset"] == "strokes"
+    assert information["config"]["train"]["train_size"] == 900
+    assert "strokes" in invoke("info").stdout
+    assert "accuracy" in invoke("eval").stdout
+
+
+# Predictions.
+
+
+@pytest.fixture
+def predict(run_folder):
+    """Run predict with the small network and return its result."""
+    return lambda *arguments, **options: invoke("predict", "--checkpoint", run_folder, *arguments, **options)
+
+
+@pytest.fixture
+def expected(classifier, digit_files):
+    """A list of (path, digit)."""
+    return [(str(path), classifier.predict(path).digit) for path in digit_files]
+
+
+def test_answers_as_text(predict, digit_files, expected):
+    lines = predict(*digit_files).stdout.splitlines()
+    assert [line.split("  ")[0] for line in lines] == [f"{path}: {digit}" for path, digit in expected]
+    assert all(line.count("%") == 3 for line in lines)
+    assert all(line.count("%") == 1 for line in predict("--top-k", 1, *digit_files).stdout.splitlines())
+
+
+def test_answers_as_json_lines_and_csv(predict, digit_files, expected):
+    document = json.loads(predict("--json", "--top-k", 2, *digit_files).stdout)
+    lines = [json.loads(line) for line in predict("--jsonl", "--top-k", 2, *digit_files).stdout.splitlines()]
+    assert lines == document["predictions"]
+    assert [(line["path"], line["digit"]) for line in lines] == expected
+    for line in lines:
+        assert line["confidence"] == max(line["probs"]) == line["top"][0]["prob"]
+        assert line["top"][0]["digit"] == line["digit"]
+        assert len(line["top"]) == 2
+    rows = list(csv.DictReader(predict("--csv", *digit_files).stdout.splitlines()))
+    assert [(row["path"], int(row["digit"])) for row in rows] == expected
+    assert [[float(row[f"p{k}"]) for k in range(10)] for row in rows] == [line["probs"] for line in lines]
+
+
+def test_folders_patterns_and_stdin_name_the_same_files(predict, digit_files, expected):
+    folder = digit_files[0].parent
+    listed = "\n".join(map(str, digit_files)) + "\n\n"
+    for arguments, options in (
+        ([folder], {}),
+        ([folder / "*.png"], {}),
+        (["-"], {"input": listed}),
+        (["-"], {"input": listed.replace("\n", "\r\n")}),
+        ([f"{str(folder)[:-1]}?/0[0-9]-*.png", *digit_files[10:]], {}),
+    ):
+        lines = predict("--jsonl", *arguments, **options).stdout.splitlines()
+        assert [(line["path"], line["digit"]) for line in map(json.loads, lines)] == expected, arguments
+
+
+def test_a_folders_sub_folders_count_and_its_other_files_do_not(predict, digit_files):
+    pixels = draw_strokes(1, seed=0)[0][0, 0]
+    for name in ("b.png", "a/c.PNG"):
+        save_png(Path("pictures") / name, pixels)
+    Path("pictures/notes.txt").write_text("not a picture")
+    Path("odd[1].png").write_bytes(digit_files[0].read_bytes())  # a name that looks like a pattern
+    lines = predict("--jsonl", "pictures", "odd[1].png").stdout.splitlines()
+    assert [json.loads(line)["path"] for line in lines] == ["pictures/a/c.PNG", "pictures/b.png", "odd[1].png"]
+
+
+BAD = {
+    "text": lambda path: path.write_text("not a picture"),
+    "empty": lambda path: path.touch(),
+    "missing": lambda _: None,
+    "folder": lambda path: path.mkdir(),
+    "cut": lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(30)),
+}
+
+
+@pytest.mark.parametrize("form", [[], ["--json"], ["--jsonl"], ["--csv"]], ids=" ".join)
+@pytest.mark.parametrize("make", BAD.values(), ids=BAD)
+def test_what_cannot_be_read_is_named_and_the_rest_go_on(predict, digit_files, make, form):
+    make(Path("bad.png"))
+    result = predict(*form, digit_files[0], "bad.png", digit_files[1], code=3)
+    assert all(path.name in result.stdout for path in digit_files[:2])
+    faults = result.stderr.splitlines()[1:]
+    assert len(faults) == 2
+    assert "bad.png" in faults[0]
+    assert faults[1] == "error: 1 input could not be read"
+    if form == ["--json"]:
+        assert [error["path"] for error in json.loads(result.stdout)["errors"]] == ["bad.png"]
+
+
+@pytest.mark.parametrize("name", ["a" * 300 + ".png", "gone-*.png", "scans/**.png", "\udcff.png", "x\nname: 7.png"])
+def test_an_odd_name_that_is_not_there_does_not_stop_the_rest(predict, digit_files, name):
+    result = predict(name, digit_files[0], code=3)
+    assert digit_files[0].name in result.stdout
+    assert len(result.stderr.splitlines()) == 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+@pytest.mark.parametrize("form", [[], ["--json"], ["--jsonl"], ["--csv"]], ids=" ".join)
+def test_a_name_that_is_no_text_and_one_that_would_steer_the_terminal_are_answered(predict, digit_files, form):
+    names = ["\udcff.png", "\x1b[31mred\x07\n.png"]
+    for name in names:
+        Path(name).write_bytes(digit_files[0].read_bytes())
+    result = predict(*form, *names)
+    if form != ["--csv"]:  # there the name stands as it is
+        assert not {"\x1b", "\x07"} & set(result.stdout)
+        assert len(result.stdout.splitlines()) == 2 or form == ["--json"]
+    assert not {"\x1b", "\x07"} & set(result.stderr)
+
+
+def test_a_list_with_bytes_that_are_no_text_is_read_too(predict, digit_files):
+    result = predict("--jsonl", "-", input=b"\xff-gone.png\n" + bytes(digit_files[0]) + b"\n", code=3)
+    assert [json.loads(line)["path"] for line in result.stdout.splitlines()][1:] == [str(digit_files[0])]
+
+
+def test_a_reader_that_goes_away_ends_it_quietly(run_folder, digit_files):
+    command = [sys.executable, "-m", "digitnet", "predict", "--checkpoint", run_folder, "--csv", "-"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        process.stdin.write(b"\n".join(map(bytes, digit_files * 50)))
+        process.stdin.close()
+        said = process.stderr.read().decode()
+    assert "Traceback" not in said
+    assert "Exception ignored" not in said
+    assert process.returncode != 0
+
+
+# What is wrong is said in one line.
+
+WRONG = [
+    ["nonsense"],
+    ["train", "--nonsense"],
+    ["train", "--model", "rnn"],
+    ["train", "--epochs", "0"],
+    ["train", "--epochs", "many"],
+    ["train", "--epochs"],
+    ["train", "surplus"],
+    ["train", "--seed", "-1"],
+    ["train", "--learning-rate", "nan"],
+    ["train", "--learning-rate", "-1"],
+    ["train", "--hidden-sizes", "a,b"],
+    ["train", "--hidden-sizes", "0"],
+    ["train", "--until-accuracy", "0"],
+    ["train", "--until-accuracy", "101%"],
+    ["train", "--time-budget", "soon"],
+    ["train", "--momentum", "0.9"],
+    ["train", "--label-smoothing", "0.1", "--loss", "mae"],
+    ["train", "--loss", "mea"],
+    ["train", "--model", "mlp", "--channels", "8"],
+    ["train", "--kernel-size", "4"],
+    ["train", "--kernel-size", "7", "--padding", "valid", "--channels", "8,8,8"],
+    ["train", "--pool", "none", "--pool-size", "2"],
+    ["train", "--model", "mlp", "--batch-norm", "--batch-size", "2"],
+    ["train", "--device", "mps" if not torch.backends.mps.is_available() else "cuda"],
+    ["train", "--config", "gone.toml"],
+    [*SMALL, "--name", "a/b"],
+    [*SMALL, "--name", "pretrained-cnn"],
+    [*SMALL, "--name", ""],
+    ["eval", "--split", "dev"],
+    ["eval", "--min-accuracy", "most"],
+    ["eval", "--min-accuracy", ""],
+    ["predict"],
+    ["predict", "--json", "--csv", "a.png"],
+    ["predict", "--top-k", "0", "a.png"],
+    ["info", "a", "b"],
+]
+
+
+@pytest.mark.parametrize("arguments", WRONG, ids=lambda arguments: " ".join(arguments).replace("/", "."))
+def test_a_wrong_option_is_one_line_and_code_2(arguments):
+    line = fail(*arguments, code=2)
+    assert len(line) < 300
+    assert not list(Path().iterdir())
+
+
+def test_a_wrong_value_is_said_with_what_would_be_right():
+    assert "block3.conv1 has a 7x7 window and gets" in fail(
+        "train", "--kernel-size", 7, "--padding", "valid", "--channels", "8,8,8", code=2
+    )
+    assert "epochs must be at least 1, not 0" in fail("train", "--epochs", 0, code=2)
+    assert "--epochs" in fail("train", "--epochs", "many", code=2)
+    assert "digitnet train --help" in fail("train", "--nonsense", code=2)
+    assert "0.993 or 99.3%" in fail("eval", "--min-accuracy", "most", code=2)
+
+
+def test_what_was_typed_cannot_steer_the_terminal():
+    line = fail("train", "--dataset", "a\x07b\nc\r", code=1)
+    assert "a\\x07b\\nc\\r: there is no such data set" in line
+
+
+MISSING = [
+    (["eval", "--checkpoint", "gone"], "no checkpoint at gone"),
+    (["info", "gone"], "no checkpoint at gone"),
+    (["predict", "--checkpoint", "gone", "a.png"], "no checkpoint at gone"),
+    (["train", "--dataset", "gone"], "gone: there is no such data set"),
+    (["train", "--dataset", "mnist", "--data-dir", "gone"], "gone: there is no such folder"),
+    ([*TINY[:-1], "empty"], "empty: expected sub-folders 0 to 9"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), MISSING, ids=lambda value: value[0] if value else "")
+def test_what_is_not_there_is_one_line_and_code_1(arguments, message):
+    Path("empty").mkdir()
+    assert message in fail(*arguments, code=1)
+    assert listing() == ["empty"]
+
+
+@pytest.mark.parametrize("command", [["eval"], ["predict", "a.png"]], ids=["eval", "predict"])
+def test_a_pickle_is_refused_by_every_command(command):
+    Path("model.pt").write_bytes(pickle.dumps({}))
+    assert "is a pickle" in fail(*command, "--checkpoint", "model.pt", code=1)
+
+
+def test_an_accuracy_that_is_missed_is_code_4_after_the_results(run_folder):
+    result = invoke("eval", "--checkpoint", run_folder, "--min-accuracy", "100%", "--json", code=4)
+    assert json.loads(result.stdout)["accuracy"] < 1
+    assert "--min-accuracy asks for 100.00%" in result.stderr.splitlines()[-1]
+    invoke("eval", "--checkpoint", run_folder, "--min-accuracy", "1%")
+
+
+# Runs.
+
+
+def tensors(folder):
+    return load_file(folder / "best.safetensors")
+
+
+def assert_same(a, b):
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_the_same_seed_gives_the_same_weights_bit_for_bit():
+    options = ["train", "--preset", "fast", "--channels", "4", "--dataset", "strokes", "--train-size", 300]
+    options += ["--epochs", 2, "--augment", "elastic", "--dropout", 0.2]
+    for name, seed in (("a", 5), ("b", 5), ("c", 6)):
+        invoke(*options, "--seed", seed, "--name", name)
+    runs = Path("checkpoints")
+    assert_same(tensors(runs / "a"), tensors(runs / "b"))
+    assert not torch.equal(tensors(runs / "a")["head.output.weight"], tensors(runs / "c")["head.output.weight"])
+    invoke("train", "--config", runs / "a" / "config.toml", "--name", "d")
+    assert_same(tensors(runs / "a"), tensors(runs / "d"))
+    assert (runs / "a" / "config.toml").read_text() == (runs / "d" / "config.toml").read_text()
+
+
+def test_the_first_weights_follow_from_the_seed():
+    configs = [build_config(preset="fast", overrides={"seed": seed, "channels": (4,)}) for seed in (5, 5, 6)]
+    a, b, c = (new_model(config, load.load_digits("strokes", "train", size=10)).state_dict() for config in configs)
+    assert_same(a, b)
+    assert not torch.equal(a["head.output.weight"], c["head.output.weight"])
+
+
+def test_a_run_never_overwrites_another():
+    invoke(*SMALL)
+    invoke(*SMALL, "--seed", 1)
+    invoke(*SMALL, "--name", "mine")
+    before = {path: path.read_bytes() for path in Path("checkpoints").rglob("*") if path.is_file()}
+    assert "mine exists already; choose another --name" in fail(*SMALL, "--name", "mine", code=2)
+    assert {path: path.read_bytes() for path in Path("checkpoints").rglob("*") if path.is_file()} == before
+    assert sorted({path.parent.name for path in before}) == ["mine", "mlp-strokes-1", "mlp-strokes-2"]
+
+
+def test_the_summary_can_be_json():
+    report = json.loads(invoke(*SMALL, "--json", "--output", "elsewhere").stdout)
+    assert report["checkpoint"] == "elsewhere/mlp-strokes-1/best.safetensors"
+    assert report["record"]["dataset"] == report["config"]["train"]["dataset"] == "strokes"
+    assert (report["epochs_run"], report["stop"]) == (1, "epochs")
+
+
+def test_plain_training_without_mnist_falls_back_to_strokes_and_says_so():
+    result = invoke("train", *SMALL[1:-6], *SMALL[-4:], "--json")
+    assert "mnist" not in SMALL[1:-6]
+    assert "MNIST is not on this machine and cannot be downloaded" in result.stderr
+    assert "connect this machine to a network" in result.stderr
+    assert "--data-dir DIR or DIGITNET_DATA_DIR" in result.stderr
+    assert "Training on strokes instead" in result.stderr
+    report = json.loads(result.stdout)
+    assert report["record"]["dataset"] == report["config"]["train"]["dataset"] == "strokes"
+    assert listing("checkpoints")[0] == "mlp-strokes-1"
+
+
+def test_mnist_asked_for_by_name_fails_with_the_same_advice():
+    line = fail(*SMALL[:-6], "--dataset", "mnist", *SMALL[-4:], code=1)
+    assert "MNIST is not on this machine" in line
+    assert "--data-dir DIR or DIGITNET_DATA_DIR" in line
+    assert not Path("checkpoints").exists()
+
+
+def test_a_folder_of_ones_own_is_trained_and_evaluated_on():
+    images, targets = draw_strokes(60, seed=3)
+    for place, (image, target) in enumerate(zip(images, targets.tolist(), strict=True)):
+        save_png(Path("mine") / str(target) / f"{place}.png", image[0])
+    invoke(*SMALL[:-6], "--dataset", "mine", "--epochs", 1)
+    assert listing("checkpoints")[0] == "mlp-mine-1"
+    result = invoke("eval", "--json")
+    report = json.loads(result.stdout)
+    assert (report["dataset"], report["split"], report["count"]) == ("mine", "validation", 6)  # the rest trained it
+    assert "trained this network" in result.stderr
+    report = json.loads(invoke("eval", "--json", "--dataset", "strokes").stdout)
+    assert (report["dataset"], report["trained_on"], report["count"]) == ("strokes", "mine", 300)
+
+
+# What goes wrong on the way leaves nothing half-written.
+
+
+def command_after(preparation, *arguments):
+    """Put together a command line that prepares its process and then is digitnet."""
+    code = f"import signal; {preparation}; from digitnet.cli import main; main()"
+    return ["-c", code, *map(str, arguments)]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX limits")
+def test_a_full_disk_is_one_line_and_leaves_no_run():
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))"
+    done = run_python(*command_after(limit, *SMALL, "--output", "runs"))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("error: runs/mlp-strokes-1/")  # it says where
+    assert listing() == ["runs"]
+
+
+def test_a_disk_that_fills_up_later_keeps_the_best_so_far(monkeypatch):
+    from digitnet import training
+
+    calls = []
+    save = training.save_checkpoint
+
+    def save_once(path, *others):
+        calls.append(path)
+        if len(calls) > 2:
+            raise OSError(28, "No space left on device", str(path))
+        save(path, *others)
+
+    monkeypatch.setattr(training, "save_checkpoint", save_once)
+    result = invoke(*SMALL, "--epochs", 3, code=1)
+    assert result.stdout == ""
+    assert "The best network so far is checkpoints/mlp-strokes-1/best.safetensors" in result.stderr
+    assert result.stderr.splitlines()[-1].endswith("No space left on device")
+    assert listing("checkpoints/mlp-strokes-1") == RUN_FILES
+    invoke("info", "checkpoints/mlp-strokes-1")
+
+
+@pytest.mark.parametrize("place", ["file", "file/below", "/proc/runs"])
+def test_a_place_that_cannot_be_written_is_one_line(place):
+    Path("file").touch()
+    assert Path(place).parts[0] in fail(*SMALL, "--output", place, code=1)
+    assert listing() == ["file"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
+@pytest.mark.parametrize("after", ["the folder is made", "the first epoch"])
+def test_interrupted_it_keeps_the_best_network_or_nothing(after):
+    longer = ["--preset", "best", "--train-size", 20_000] if after == "the folder is made" else ["--train-size", 90]
+    options = ["--model", "mlp", "--dataset", "strokes", *longer, "--epochs", 100_000]
+    # A shell that starts tests in the background makes what they start deaf to the signal.
+    listen = "signal.signal(signal.SIGINT, signal.default_int_handler)"
+    command = [sys.executable, *command_after(listen, "train", *options)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    run = Path("checkpoints/mlp-strokes-1")
+    if after == "the first epoch":
+        assert process.stderr.readline().startswith("epoch")
+        assert process.stderr.readline().startswith("1/100000")
+    else:
+        while not run.exists():
+            assert process.poll() is None
+            time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert said.splitlines()[-1] == "error: interrupted"
+    assert "Traceback" not in said
+    if after == "the first epoch":
+        assert listing(run) == RUN_FILES
+        assert f"The best network so far is {run / 'best.safetensors'}" in said
+        invoke("info", run)
+    else:
+        assert listing() == ["checkpoints"]
+
+
+# Options and settings.
+
+OPTIONS_OF_THE_COMMAND = {"ctx", "model", "preset", "config", "data_dir", "output", "name", "json_"}
+
+
+def test_every_option_is_a_setting_and_every_setting_an_option():
+    options = set(inspect.signature(train).parameters) - OPTIONS_OF_THE_COMMAND
+    settings = {field.name for config in (MLPConfig, CNNConfig, TrainConfig) for field in fields(config)}
+    assert {name.replace("time_budget", "time_budget_s") for name in options} == settings
+
+
+def test_every_option_reaches_the_configuration():
+    options = {
+        "dataset": "strokes", "train-size": 90, "augment": "affine", "hidden-sizes": "8,4", "channels": "3,2",
+        "convs-per-block": 2, "kernel-size": 5, "stride": 2, "padding": "same", "pool": "avg", "pool-size": 3,
+        "pool-stride": 1, "activation": "silu", "dropout": 0.25, "loss": "bce", "label-smoothing": 0.01,
+        "optimizer": "sgd", "learning-rate": 0.03, "momentum": 0.7, "weight-decay": 0.001, "schedule": "cosine",
+        "warmup": 0.1, "batch-size": 45, "epochs": 1, "patience": 4, "until-accuracy": "99.5%", "time-budget": "1m30s",
+        "seed": 12, "device": "cpu", "precision": "fp32",
+    }  # fmt: skip
+    flags = ["--no-batch-norm", "--no-nesterov"]
+    typed = [text for name, value in options.items() for text in (f"--{name}", value)]
+    config = json.loads(invoke("train", *typed, *flags, "--json").stdout)["config"]
+    found = config["model"] | config["train"]
+    expected = {name.replace("-", "_"): value for name, value in options.items()} | {
+        "kind": "cnn", "hidden_sizes": [8, 4], "channels": [3, 2], "until_accuracy": 0.995, "time_budget_s": 90.0,
+        "batch_norm": False, "nesterov": False,
+    }  # fmt: skip
+    del expected["time_budget"]
+    assert found == expected
+
+
+def test_with_no_run_here_the_network_that_ships_is_used(digit_files):
+    result = invoke("predict", "--jsonl", digit_files[0])
+    assert result.stderr.startswith("Using pretrained-cnn, which ships with digitnet (trained on ")
+    assert json.loads(result.stdout)["digit"] == int(digit_files[0].stem[-1])
+
+
+def test_the_version_and_the_help():
+    assert invoke("--version").stdout.startswith("digitnet 0.")
+    for command in ("train", "eval", "predict", "info"):
+        assert f"Usage: digitnet {command} " in invoke(command, "-h").stdout

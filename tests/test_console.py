@@ -1,0 +1,194 @@
+"""What people read fits their terminal, shows what a file is called without obeying it, and is plain in a pipe."""
+
+import os
+import re
+import sys
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from digitnet import console
+from digitnet.engine import EpochResult, StepResult
+from digitnet.errors import printable
+from digitnet.metrics import Metrics
+from digitnet.predictor import Prediction
+from digitnet.recipes import build_config
+from digitnet.summary import summarise
+
+DIAGONAL = tuple(tuple(5_842 if row == column else 123 for column in range(10)) for row in range(10))
+EPOCH = EpochResult(
+    epoch=7, step=1_505, learning_rate=1e-3, train_loss=0.12345, train_accuracy=0.9876,
+    validation=Metrics(loss=0.0567, confusion=DIAGONAL), best=True, images_per_s=12_345.6, elapsed_s=61.23, stop=None,
+)  # fmt: skip
+STEP = StepResult(epoch=7, step=1_300, total_steps=8_600, loss=0.1, images_per_s=12_345.6, elapsed_s=60.0)
+CONFIG = build_config(preset="best", overrides={}).train
+ESCAPE = "\x1b[31mred\x1b]0;title\x07\r\n\u202egnp"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("scans/7 é 手.png", "scans/7 é 手.png"),
+        ("\x1b[2J", "\\x1b[2J"),
+        ("a\b\r\t\x07", "a\\x08\\r\\t\\x07"),
+        ("\x9b31m", "\\x9b31m"),
+        ("\u202egnp.exe", "\\u202egnp.exe"),
+        (os.fsdecode(b"\xff.png"), "\\udcff.png"),
+        ("\U000e0001", "\\U000e0001"),
+    ],
+)
+def test_control_characters_are_shown_and_not_obeyed(text, shown):
+    assert printable(text) == shown
+
+
+@given(st.text())
+def test_whatever_is_shown_can_be_printed(text):
+    shown = printable(text)
+    assert shown.replace("\n", "").isprintable()
+    assert text.isprintable() <= (shown == text)
+    shown.encode()
+
+
+def test_notes_go_to_stderr_and_are_shown_safely(capsys):
+    console.note(f"two\nlines {ESCAPE}")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "\x1b" not in err
+    assert err.startswith("two\nlines \\x1b[31mred")
+
+
+def test_an_answer_is_a_line():
+    answer = Prediction(path=ESCAPE, digit=7, confidence=0.91234, probs=(0.08766, 0, 0, 0, 0, 0, 0, 0.91234, 0, 0))
+    line = console.prediction_line(answer, 2)
+    assert line.isprintable()
+    assert line.endswith("gnp: 7  91.23%  then 0 8.77%")
+    assert console.prediction_line(answer, 1).endswith("gnp: 7  91.23%")
+    assert console.prediction_line(replace(answer, path="a.png"), 1) == "a.png: 7  91.23%"
+
+
+def test_an_epoch_is_a_line():
+    line = "7/40      0.1235    98.76%       0.0567    84.07%    12,346     61.2  best"
+    assert console.epoch_line(EPOCH, 40) == line
+    assert len(line) < 80
+    ends = [match.end() for match in re.finditer(r"\S+", line.removesuffix("  best"))][1:]
+    assert all(console.EPOCH_HEADING[end - 1 :].split(" ")[0] for end in ends)  # the heading's words end there too
+    assert console.epoch_line(replace(EPOCH, best=False), 40) == line.removesuffix("  best")
+
+
+def test_without_a_terminal_an_epoch_is_one_plain_line_on_stderr(capsys):
+    with console.training_view(CONFIG) as show:
+        show(STEP)
+        show(replace(EPOCH, epoch=1))
+        show(STEP)
+        show(EPOCH)
+    out, err = capsys.readouterr()
+    assert out == ""
+    lines = [console.epoch_line(result, CONFIG.epochs) for result in (replace(EPOCH, epoch=1), EPOCH)]
+    assert err.splitlines() == [console.EPOCH_HEADING, *lines]
+
+
+def test_without_a_terminal_nothing_is_counted_aloud(capsys):
+    with console.counting("pictures") as count_one:
+        for _ in range(1_000):
+            count_one()
+    assert capsys.readouterr() == ("", "")
+
+
+@contextmanager
+def terminal(monkeypatch):
+    """Put a terminal of 80 columns on stdout and stderr; yields a list, which holds what was shown afterwards."""
+    pty = pytest.importorskip("pty")
+    leader, follower = pty.openpty()
+    shown = []
+    with monkeypatch.context() as patch, os.fdopen(follower, "w") as stream:
+        patch.setenv("TERM", "xterm-256color")
+        patch.setenv("COLUMNS", "80")
+        patch.setattr(sys, "stdout", stream)
+        patch.setattr(sys, "stderr", stream)
+        yield shown
+        stream.flush()
+        shown.append(os.read(leader, 1_000_000).decode())
+    os.close(leader)
+
+
+COLOUR = re.compile(r"\x1b\[(?:\d+;)*(?:3[0-8]|9\d|4[0-8])(?:;\d+)*m")
+
+
+@pytest.mark.parametrize("no_color", [None, "1"])
+def test_in_a_terminal_there_is_a_bar_in_colour_unless_that_is_not_wanted(monkeypatch, no_color):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    if no_color:
+        monkeypatch.setenv("NO_COLOR", no_color)
+    with terminal(monkeypatch) as shown, console.training_view(CONFIG) as show:
+        show(STEP)
+        show(EPOCH)
+        show(STEP)
+    text = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]|\r", "", shown[0])
+    assert console.epoch_line(EPOCH, CONFIG.epochs) in text.replace("\n", "")
+    assert "step 1,300/8,600" in text
+    assert bool(COLOUR.search(shown[0])) == (no_color is None)
+
+
+def widths(text):
+    return [len(line) for line in text.splitlines()]
+
+
+@pytest.fixture
+def classifier_like():
+    record = SimpleNamespace(config=SimpleNamespace(train=SimpleNamespace(loss="cross-entropy")))
+    return SimpleNamespace(checkpoint=record, device=SimpleNamespace(type="cpu"))
+
+
+@pytest.mark.parametrize("size", [1_135, 6_742])  # MNIST's ones: of the test set, of the training set
+def test_an_evaluation_fits_80_columns_with_every_count_whole(classifier_like, capsys, size):
+    confusion = tuple(tuple(size if row == column else 0 for column in range(10)) for row in range(10))
+    metrics = Metrics(loss=0.0321, confusion=confusion)
+    digits = SimpleNamespace(name="mnist")
+    console.print_evaluation(classifier_like, digits, "test", metrics, 2.0)
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert max(widths(out)) <= 80
+    assert out.count(f"{size:,}") == 20  # ten supports and the diagonal
+    assert f"mnist, test: {10 * size:,} images" in out
+    assert "100.00%, 95% interval" in out
+    assert "\x1b" not in out
+
+
+def test_a_large_networks_layers_fit_80_columns(run_folder, capsys):
+    from digitnet.checkpoint import load_checkpoint
+    from digitnet.models import build_model
+
+    config = build_config(preset="best", overrides={})
+    layers = summarise(build_model(config.model))
+    console.print_info(load_checkpoint(run_folder / "best.safetensors"), layers)
+    out = capsys.readouterr().out
+    table = out[: out.index("data ")]
+    assert max(widths(table)) <= 80
+    for layer in layers:
+        assert layer.name in table
+        assert f"{layer.parameters:,}" in table
+    assert f"{sum(layer.multiply_adds for layer in layers):,}" in table
+    assert "strokes" in out[len(table) :]
+
+
+def test_the_summary_says_what_to_type_next(run_folder, capsys, monkeypatch):
+    from digitnet.checkpoint import load_checkpoint
+
+    monkeypatch.setenv("DIGITNET_PROG", "./scripts/digitnet")
+    checkpoint = load_checkpoint(run_folder / "best.safetensors")
+    console.print_run(Path("checkpoints/odd name"), checkpoint, replace(EPOCH, stop="patience"))
+    out = capsys.readouterr().out
+    assert "strokes: 900 images, and 100 for validation" in out
+    assert "checkpoints/odd name/best.safetensors" in out
+    assert "no better validation loss for --patience epochs" in out
+    assert "./scripts/digitnet eval --checkpoint 'checkpoints/odd name'" in out  # it can be pasted
+
+
+@pytest.mark.parametrize("stop", ["epochs", "patience", "until-accuracy", "time-budget"])
+def test_every_reason_to_stop_has_words(stop):
+    assert console.STOPS[stop]

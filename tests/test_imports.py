@@ -1,0 +1,118 @@
+"""Imports point down, heavy ones wait until they are needed, and only the console and the commands speak."""
+
+import ast
+import sys
+
+import pytest
+from conftest import ROOT, run_python
+
+# From the bottom up, a layer a line. A module may import only what stands before it.
+LAYERS = """
+errors values config
+atomic recipes device components normalise ink pictures
+data.glyphs data.strokes data.idx data.digits data.augment data.cache data.mnist data.folder data.load
+models losses optim metrics summary
+runs checkpoint
+engine training predictor
+console reports
+cli.options cli.train cli.eval cli.predict cli.info cli
+"""
+ORDER = LAYERS.split()
+STRANGERS = [  # what either of the two need not know of the other
+    ({"models", "losses", "optim", "metrics"}, {"data", "models", "losses", "optim", "metrics", "device"}),
+    ({"data", "pictures", "ink", "normalise"}, {"models", "losses", "optim", "metrics", "device", "recipes"}),
+    ({"engine"}, {"checkpoint", "runs", "pictures", "recipes"}),
+    ({"predictor"}, {"training", "recipes", "data"}),
+    ({"console", "reports"}, {"cli", "training", "console", "reports"}),
+]
+HEAVY = {"torch", "torchvision", "numpy", "PIL", "safetensors"}
+FREE = {"", "__main__", "data"}  # the package itself: a version, and a function that imports when it is called
+
+MODULES = {
+    ".".join(path.relative_to(ROOT / "digitnet").with_suffix("").parts).removesuffix("__init__").removesuffix("."): path
+    for path in sorted((ROOT / "digitnet").rglob("*.py"))
+}
+
+
+def imports_of(path):
+    """List what a file imports anywhere, in functions too: full names such as digitnet.data.load."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return found
+
+
+def ours(path):
+    """List the modules of digitnet that a file imports, as they are called in LAYERS."""
+    names = {name.removeprefix("digitnet").lstrip(".") for name in imports_of(path) if name.split(".")[0] == "digitnet"}
+    return {name if name in MODULES else name.rpartition(".")[0] for name in names}
+
+
+def test_every_module_has_its_layer():
+    assert sorted([*ORDER, *FREE]) == sorted(MODULES)  # a new module needs a place in LAYERS
+
+
+@pytest.mark.parametrize("name", sorted(set(MODULES) - FREE))
+def test_imports_point_down_only(name):
+    above = ours(MODULES[name]) - FREE - set(ORDER[: ORDER.index(name)])
+    assert not above, f"{name} imports {above}, which does not stand before it"
+
+
+@pytest.mark.parametrize(("names", "strangers"), STRANGERS, ids=lambda names: ",".join(sorted(names)))
+def test_strangers_do_not_import_each_other(names, strangers):
+    for name in (name for name in MODULES if {name, name.split(".")[0]} & names):
+        known = {other for other in ours(MODULES[name]) if {other, other.split(".")[0]} & strangers}
+        assert not {other for other in known if other.split(".")[0] != name.split(".")[0]}, name
+
+
+def test_pictures_and_files_know_nothing_of_networks():
+    for name in ("pictures", "ink", "normalise", "config", "recipes", "errors", "atomic", "runs"):
+        roots = {imported.split(".")[0] for imported in imports_of(MODULES[name])}
+        assert "torch" not in roots, name
+
+
+def test_only_the_console_and_the_commands_speak():
+    for name, path in MODULES.items():
+        if name == "console" or name.startswith("cli"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            spoken = isinstance(node, ast.Name) and node.id == "print"
+            spoken |= isinstance(node, ast.Attribute) and node.attr in ("stdout", "stderr")
+            # Of what torchvision says while it downloads, data.mnist decides where it goes.
+            assert not spoken or name == "data.mnist", f"{name}, line {node.lineno}"
+
+
+HELP = """
+import io, sys
+from contextlib import redirect_stdout, suppress
+import digitnet
+heavy = {heavy}
+for arguments in (["--help"], ["train", "--help"], ["eval", "--help"], ["predict", "--help"], ["info", "--help"],
+                  ["--version"], ["train", "--epochs", "0"], ["train", "--nonsense"], ["predict"]):
+    sys.argv = ["digitnet", *arguments]
+    with suppress(SystemExit), redirect_stdout(io.StringIO()) as out:
+        from digitnet.cli import main
+        main()
+    assert not heavy & set(sys.modules), (arguments, heavy & set(sys.modules))
+    assert "--help" not in arguments or "Usage: digitnet" in out.getvalue(), arguments
+"""
+
+
+def test_neither_import_nor_help_nor_a_wrong_option_loads_anything_heavy():
+    done = run_python("-c", HELP.format(heavy=HEAVY))
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_package_itself_imports_the_standard_library_only():
+    code = "import sys; before = set(sys.modules); import digitnet; print(*(set(sys.modules) - before))"
+    roots = {name.split(".")[0] for name in run_python("-c", code).stdout.split()}
+    assert roots - sys.stdlib_module_names == {"digitnet"}
+
+
+def test_run_as_a_module_it_is_the_command():
+    assert "digitnet.cli.main" in imports_of(MODULES["__main__"])

@@ -1,0 +1,98 @@
+"""What programs read: fields that stay, numbers that JSON and CSV can hold, and the data set's name in each."""
+
+import csv
+import json
+
+import pytest
+import torch
+
+from digitnet import reports
+from digitnet.data.digits import Digits
+from digitnet.data.strokes import draw_strokes
+from digitnet.engine import EpochResult, evaluate
+from digitnet.losses import build_loss
+from digitnet.metrics import Metrics
+from digitnet.predictor import Prediction, Unreadable
+from digitnet.summary import summarise
+
+ANSWER = Prediction(path='a,"b"\n.png', digit=7, confidence=0.9, probs=(0.05, 0.02, 0, 0, 0, 0.03, 0, 0.9, 0, 0))
+FAULT = Unreadable(path="c.png", error="c.png is empty (0 bytes)")
+
+
+def as_json(document):
+    """Put a document through JSON as other programs read it, where NaN is no number."""
+    return json.loads(json.dumps(document, allow_nan=False))
+
+
+@pytest.fixture(scope="module")
+def digits():
+    images, targets = draw_strokes(200, seed=5)
+    return Digits(name="strokes", images=images, targets=targets, fingerprint="f")
+
+
+def test_an_answer(classifier):
+    report = as_json(reports.answer_report(ANSWER, 2))
+    assert report == {
+        "path": ANSWER.path,
+        "digit": 7,
+        "confidence": 0.9,
+        "probs": list(ANSWER.probs),
+        "top": [{"digit": 7, "prob": 0.9}, {"digit": 0, "prob": 0.05}],
+    }
+    assert as_json(reports.answer_report(FAULT, 2)) == {"path": "c.png", "error": FAULT.error}
+    document = as_json(reports.prediction_report(classifier, [FAULT, ANSWER], 2))
+    assert document == {
+        "checkpoint": str(classifier.path),
+        "dataset": "strokes",
+        "predictions": [report],
+        "errors": [{"path": "c.png", "error": FAULT.error}],
+    }
+
+
+def test_csv_is_read_back_as_it_was():
+    (row,) = csv.DictReader([reports.csv_heading(), *reports.csv_row(ANSWER).splitlines(keepends=True)])
+    assert row["path"] == ANSWER.path
+    assert (int(row["digit"]), float(row["confidence"])) == (7, 0.9)
+    assert tuple(float(row[f"p{digit}"]) for digit in range(10)) == ANSWER.probs
+    assert reports.csv_heading() == "path,digit,confidence,p0,p1,p2,p3,p4,p5,p6,p7,p8,p9"
+
+
+def test_an_evaluation_adds_up(classifier, digits):
+    metrics = evaluate(classifier.model, digits, build_loss("cross-entropy"))
+    report = as_json(reports.evaluation_report(classifier, digits, "test", metrics, 0.5))
+    preds = classifier.probabilities(digits.images).argmax(1)
+    assert report["count"] == 200
+    assert report["correct"] == (preds == digits.targets).sum()
+    assert report["accuracy"] == report["correct"] / 200
+    low, high = report["accuracy_interval_95"]
+    assert 0 <= low < report["accuracy"] < high <= 1
+    for digit, (row, scores) in enumerate(zip(report["confusion"], report["per_digit"], strict=True)):
+        assert row == [((preds == other) & (digits.targets == digit)).sum() for other in range(10)]
+        assert scores["digit"] == digit
+        assert scores["support"] == sum(row)
+        assert scores["recall"] == pytest.approx(row[digit] / sum(row))
+    assert report["images_per_s"] == 400
+    assert (report["dataset"], report["trained_on"], report["split"]) == ("strokes", "strokes", "test")
+    assert report["checkpoint"] == str(classifier.path)
+
+
+def test_a_network_adds_up(classifier):
+    layers = summarise(classifier.model)
+    report = as_json(reports.info_report(classifier, layers))
+    assert report["parameters"] == sum(p.numel() for p in classifier.model.parameters()) == 784 * 32 + 32 + 330
+    assert report["multiply_adds"] == 784 * 32 + 320
+    assert [layer["output_shape"] for layer in report["layers"] if layer["parameters"]] == [[32], [10]]
+    assert report["record"]["dataset"] == report["config"]["train"]["dataset"] == "strokes"
+    assert report["record"]["torch"] == torch.__version__
+
+
+def test_a_run_says_how_it_ended(classifier, run_folder):
+    metrics = Metrics(loss=0.5, confusion=((1,) * 10,) * 10)
+    last = EpochResult(
+        epoch=2, step=8, learning_rate=1e-3, train_loss=1.0, train_accuracy=0.5, validation=metrics, best=False,
+        images_per_s=100.0, elapsed_s=1.5, stop="patience",
+    )  # fmt: skip
+    report = as_json(reports.run_report(run_folder, classifier.checkpoint, last))
+    assert report["checkpoint"] == str(run_folder / "best.safetensors")
+    assert (report["epochs_run"], report["stop"], report["total_s"]) == (2, "patience", 1.5)
+    assert report["record"]["epoch"] == classifier.checkpoint.record.epoch
