@@ -22,18 +22,18 @@ PRESETS: dict[ModelKind, dict[PresetName, Settings]] = {
             "channels": (16, 32, 64), "epochs": 8, "batch_size": 256, "augment": "affine", "dropout": 0.2,
         },
         "best": {
-            "channels": (64, 128, 256), "convs_per_block": 2, "epochs": 40, "batch_size": 128,
+            "channels": (32, 64, 128), "convs_per_block": 2, "epochs": 30, "batch_size": 128,
             "augment": "elastic", "dropout": 0.3, "label_smoothing": 0.05,
         },
     },
     "mlp": {
         "fast": {"hidden_sizes": (256,), "epochs": 3, "batch_size": 256},
         "standard": {
-            "hidden_sizes": (1024, 512), "batch_norm": True, "dropout": 0.2, "epochs": 12, "batch_size": 256,
+            "hidden_sizes": (512, 256), "batch_norm": True, "dropout": 0.1, "epochs": 10, "batch_size": 256,
             "augment": "affine",
         },
         "best": {
-            "hidden_sizes": (2048, 2048, 1024), "batch_norm": True, "dropout": 0.3, "epochs": 100, "batch_size": 256,
+            "hidden_sizes": (2048, 2048), "batch_norm": True, "dropout": 0.3, "epochs": 60, "batch_size": 256,
             "augment": "elastic", "label_smoothing": 0.05,
         },
     },
