@@ -10,7 +10,7 @@ from conftest import ROOT, run_python
 LAYERS = """
 errors values config
 atomic recipes device components normalise ink pictures
-data.glyphs data.strokes data.idx data.digits data.augment data.cache data.mnist data.folder data.load
+data.glyphs data.templates data.strokes data.idx data.digits data.augment data.cache data.mnist data.folder data.load
 models losses optim metrics summary
 runs checkpoint
 engine training predictor

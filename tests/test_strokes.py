@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from digitnet.data import strokes
+from digitnet.data import strokes, templates
 from digitnet.data.glyphs import read_glyphs
 from digitnet.data.strokes import draw, draw_strokes
 
@@ -187,10 +187,10 @@ def test_templates_are_sound(digit):
 
 
 def test_every_template_is_drawn_and_only_for_its_digit():
-    templates = strokes._templates()
+    compiled = templates.compile_glyphs()
     owners = [digit for digit in range(10) for _ in read_glyphs(digit)]
     targets = torch.arange(10).repeat_interleave(3000)
-    chosen = strokes._choose(targets, templates, generator())
+    chosen = strokes._choose(targets, compiled, generator())
     assert set(chosen.tolist()) == set(range(len(owners)))
     assert torch.equal(torch.tensor(owners)[chosen], targets)
 
@@ -198,7 +198,7 @@ def test_every_template_is_drawn_and_only_for_its_digit():
 def test_templates_are_met_as_often_as_their_weights_say():
     weights = torch.tensor([weight for weight, _ in read_glyphs(8)])
     first = sum(len(read_glyphs(digit)) for digit in range(8))
-    chosen = strokes._choose(torch.full((20000,), 8), strokes._templates(), generator()) - first
+    chosen = strokes._choose(torch.full((20000,), 8), templates.compile_glyphs(), generator()) - first
     shares = torch.bincount(chosen, minlength=len(weights)) / 20000
     torch.testing.assert_close(shares, weights / weights.sum(), atol=0.015, rtol=0)
 
@@ -207,18 +207,18 @@ def test_a_spline_meets_its_points_and_keeps_straight_lines_straight():
     corner = [(0.1, 0.2, False), (0.5, 0.9, True), (0.9, 0.2, False)]
     points = torch.tensor([point[:2] for point in corner])
     for rounded in (False, True):
-        curve = strokes._spline(corner, 9, rounded=rounded) @ points
+        curve = templates._spline(corner, 9, rounded=rounded) @ points
         torch.testing.assert_close(curve[[0, 4, 8]], points)
-    sharp = strokes._spline(corner, 9, rounded=False) @ points
+    sharp = templates._spline(corner, 9, rounded=False) @ points
     torch.testing.assert_close(sharp[2], (points[0] + points[1]) / 2)
     line = [(0.0, 0.0, False), (0.1, 0.1, False), (0.7, 0.7, False), (1.0, 1.0, False)]
-    drawn = strokes._spline(line, 20, rounded=True) @ torch.tensor([point[:2] for point in line])
+    drawn = templates._spline(line, 20, rounded=True) @ torch.tensor([point[:2] for point in line])
     torch.testing.assert_close(drawn[:, 0], drawn[:, 1])
     assert (drawn[1:, 0] > drawn[:-1, 0]).all()
 
 
 def test_ink_of_a_vertical_stroke_is_the_sum_of_its_dabs():
-    count, sigma, x = strokes.DAB_COUNT, 1.2, 9.8
+    count, sigma, x = templates.DAB_COUNT, 1.2, 9.8
     ys = torch.linspace(3, 16, count)
     dabs = torch.stack([torch.full((count,), x), ys], 1)[None]
     step = float(ys[1] - ys[0])
@@ -237,7 +237,7 @@ def test_ink_of_a_vertical_stroke_is_the_sum_of_its_dabs():
 
 
 def test_a_stroke_is_as_wide_as_its_pen_and_ends_round():
-    count, width = strokes.DAB_COUNT, 4.0
+    count, width = templates.DAB_COUNT, 4.0
     ys = torch.linspace(4, 16, count)
     dabs = torch.stack([torch.full((count,), 10.0), ys], 1)[None]
     ends = torch.zeros(1, count)

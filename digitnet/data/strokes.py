@@ -10,23 +10,18 @@ import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cache
-from itertools import pairwise
 
 import torch
 from torch.nn.functional import pad
 
-from digitnet.data.glyphs import Shape, Stroke, read_glyphs
+from digitnet.data.templates import DAB_COUNT, ROUNDINGS, Templates, compile_glyphs
 
 CHUNK_SIZE = 1000  # the stream is drawn in chunks, so that any range of it costs and gives the same
-DAB_COUNT = 64  # dabs of ink a digit is made of
 CANVAS_SIZE = 28
 BOX_SIZE = 20  # MNIST: the ink's longest side is 20 pixels
 EDGE = math.sqrt(2 * math.log(2))  # a Gaussian falls to half at this many sigmas: the edge of a stroke
 CAP = 0.76  # added at a stroke's ends, where the sum of dabs falls to half, so that they are round and not cut
 HARDNESS = 1.7  # how steeply ink turns to paper: within a pixel, which gives as much grey as in MNIST
-ROUNDINGS = (0.0, 0.1, 0.35, 0.8)  # how far corners are rounded off: 1 is as if they were no corners
 PEN_WIDTHS = (2.6, 2.6, 2.35, 2.3, 2.15, 2.15, 2.25, 2.35, 2.05, 2.1)  # of each digit, pixels
 SLANTS = (0.22, 0.27, 0.06, 0.09, 0.24, 0.20, 0.08, 0.02, 0.15, 0.12)  # how far right each digit leans, per height
 
@@ -86,7 +81,7 @@ def draw(targets: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """
     if len(targets) == 0:
         return torch.empty(0, 1, CANVAS_SIZE, CANVAS_SIZE, dtype=torch.uint8)
-    templates = _templates()
+    templates = compile_glyphs()
     chosen = _choose(targets, templates, generator)
     points = _lean(_vary(chosen, templates, generator), torch.tensor(SLANTS)[targets], generator)
     dabs, lengths = _trace(points, chosen, templates, generator)
@@ -107,92 +102,13 @@ def _mix(seed: int, chunk: int) -> int:
     return int.from_bytes(hashlib.blake2b(f"{seed}/{chunk}".encode(), digest_size=8).digest(), "big") >> 1
 
 
-@dataclass(frozen=True)
-class _Templates:
-    """Every glyph as padded tensors: T glyphs, V shapes, K control points, P dabs."""
-
-    chances: torch.Tensor  # (10, T) cumulative chance of each glyph, for each digit
-    shapes: torch.Tensor  # (T, V, K, 2) in [-0.5, 0.5]
-    is_shape: torch.Tensor  # (T, V) 1 where there is such a shape
-    stroke: torch.Tensor  # (T, K) which stroke a point belongs to
-    neighbour: torch.Tensor  # (T, K) the point next to a stroke's end; elsewhere the point itself
-    bases: torch.Tensor  # (T, R, P, K) from control points to dabs, for each of `ROUNDINGS`
-    is_end: torch.Tensor  # (T, P) 1 where a stroke begins or ends
-    is_down: torch.Tensor  # (T, P - 1) 1 where ink runs from a dab to the next
-
-
-@cache
-def _templates() -> _Templates:
-    """Compile the glyphs once, at first use."""
-    digits, weights, shapes = zip(*((d, *glyph) for d in range(10) for glyph in read_glyphs(d)), strict=True)
-    most_points = max(sum(map(len, glyph[0])) for glyph in shapes)
-    most_shapes = max(map(len, shapes))
-    tensors = [_compile(glyph, most_points, most_shapes) for glyph in shapes]
-    chances = (torch.arange(10)[:, None] == torch.tensor(digits)) * torch.tensor(weights)
-    chances = (chances / chances.sum(1, keepdim=True)).cumsum(1)
-    return _Templates(chances, *map(torch.stack, zip(*tensors, strict=True)))
-
-
-def _compile(shapes: list[Shape], most_points: int, most_shapes: int) -> tuple[torch.Tensor, ...]:
-    """Build one glyph's row of every field of `_Templates` but the first, in order."""
-    corners = torch.zeros(most_shapes, most_points, 2)
-    for v, shape in enumerate(shapes):
-        flat = torch.tensor([[x, y] for stroke in shape for x, y, _ in stroke])
-        corners[v, : len(flat)] = flat - 0.5
-    is_shape = (torch.arange(most_shapes) < len(shapes)).float()
-    strokes = shapes[0]
-    lengths = [sum(math.dist(a[:2], b[:2]) for a, b in pairwise(s)) for s in strokes]
-    counts = [max(8, round(DAB_COUNT * length / sum(lengths))) for length in lengths]
-    counts[lengths.index(max(lengths))] += DAB_COUNT - sum(counts)
-    which, neighbour = torch.zeros(most_points, dtype=torch.int64), torch.arange(most_points)
-    bases, is_end = torch.zeros(len(ROUNDINGS), DAB_COUNT, most_points), torch.zeros(DAB_COUNT)
-    row = column = 0
-    for s, (stroke, count) in enumerate(zip(strokes, counts, strict=True)):
-        rows, columns = slice(row, row + count), slice(column, column + len(stroke))
-        sharp, rounded = _spline(stroke, count, rounded=False), _spline(stroke, count, rounded=True)
-        bases[:, rows, columns] = torch.lerp(sharp, rounded, torch.tensor(ROUNDINGS)[:, None, None])
-        row, column = row + count, column + len(stroke)
-        which[columns] = s
-        neighbour[columns.start], neighbour[column - 1] = columns.start + 1, column - 2
-        is_end[[rows.start, row - 1]] = 1
-    is_down = 1 - is_end[:-1] * is_end[1:]
-    return corners, is_shape, which, neighbour, bases, is_end, is_down
-
-
-def _spline(stroke: Stroke, count: int, *, rounded: bool) -> torch.Tensor:
-    """Build the matrix (count, points) of a centripetal Catmull-Rom spline, sampled evenly along its chords.
-
-    Knots are the square roots of the template's chords, so the curve neither loops nor overshoots; they stay
-    fixed when the points move, which keeps drawing one matrix product.
-    Source: Yuksel, Schaefer & Keyser 2011, "Parameterization and applications of Catmull-Rom curves".
-    """
-    eye = torch.eye(len(stroke))
-    places = torch.tensor([point[:2] for point in stroke])
-    chords = (places[1:] - places[:-1]).norm(dim=1)
-    spans = chords.sqrt()
-    slopes = (eye[1:] - eye[:-1]) / spans[:, None]
-    leave, arrive = slopes.clone(), slopes.clone()  # at an end or a corner each side keeps its own direction
-    for i in range(1, len(stroke) - 1):
-        if rounded or not stroke[i][2]:
-            tangent = (slopes[i - 1] * spans[i] + slopes[i] * spans[i - 1]) / (spans[i - 1] + spans[i])
-            leave[i] = arrive[i - 1] = tangent
-    travelled = pad(chords.cumsum(0), (1, 0))
-    where = torch.linspace(0, 1, count) * travelled[-1]
-    k = (torch.searchsorted(travelled, where) - 1).clamp(0, len(chords) - 1)
-    u = ((where - travelled[k]) / chords[k]).clamp(0, 1)[:, None]
-    ahead = 3 * u**2 - 2 * u**3
-    bend = (u**3 - 2 * u**2 + u) * leave[k] + (u**3 - u**2) * arrive[k]
-    matrix: torch.Tensor = (1 - ahead) * eye[k] + ahead * eye[k + 1] + spans[k, None] * bend
-    return matrix
-
-
-def _choose(targets: torch.Tensor, templates: _Templates, generator: torch.Generator) -> torch.Tensor:
+def _choose(targets: torch.Tensor, templates: Templates, generator: torch.Generator) -> torch.Tensor:
     """Choose a glyph (N,) for each target."""
     draws = 0.99999 * torch.rand(len(targets), 1, generator=generator)
     return (templates.chances[targets] <= draws).sum(1)
 
 
-def _vary(chosen: torch.Tensor, templates: _Templates, generator: torch.Generator) -> torch.Tensor:
+def _vary(chosen: torch.Tensor, templates: Templates, generator: torch.Generator) -> torch.Tensor:
     """Blend each glyph's shapes and vary the control points (N, K, 2) as hands do, from details to the whole."""
     count, (_, most_shapes, most_points, _) = len(chosen), templates.shapes.shape
 
@@ -228,7 +144,7 @@ def _lean(points: torch.Tensor, slants: torch.Tensor, generator: torch.Generator
 
 
 def _trace(
-    points: torch.Tensor, chosen: torch.Tensor, templates: _Templates, generator: torch.Generator
+    points: torch.Tensor, chosen: torch.Tensor, templates: Templates, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Run the pen along the control points: dabs (N, P, 2) and the length of stroke each stands for (N, P)."""
     rounding = torch.randint(len(ROUNDINGS), (len(chosen),), generator=generator)
