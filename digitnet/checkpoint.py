@@ -18,7 +18,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from digitnet.atomic import write_atomically
-from digitnet.config import RunConfig
+from digitnet.config import NUM_CLASSES, RunConfig
 from digitnet.errors import CheckpointError
 from digitnet.models import DigitNet, build_model
 
@@ -73,7 +73,8 @@ def save_checkpoint(path: Path, config: RunConfig, record: TrainingRecord, model
     Raises:
         OSError: It could not be written.
     """
-    document = {"format": FORMAT, "config": config.to_dict(), "record": asdict(record)}
+    classes = list(range(NUM_CLASSES))  # what each logit stands for
+    document = {"format": FORMAT, "classes": classes, "config": config.to_dict(), "record": asdict(record)}
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     write_atomically(path, save(state, metadata={"digitnet": json.dumps(document)}))
 

@@ -180,6 +180,8 @@ class TrainConfig:
         check_only(self.warmup is not None, "warmup", "schedule", self.schedule, ("cosine", "one-cycle"))
         check_only(self.step_epochs is not None, "step_epochs", "schedule", self.schedule, ("step",))
         check_only(self.step_factor is not None, "step_factor", "schedule", self.schedule, ("step",))
+        if self.schedule == "step" and (self.step_epochs is None or self.step_factor is None):
+            raise ValueError("schedule step needs step_epochs and step_factor")
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov needs a momentum above 0")
 

@@ -94,10 +94,11 @@ def epoch_line(result: EpochResult, epochs: int) -> str:
     )
 
 
-def print_run(folder: Path, checkpoint: Checkpoint, last: EpochResult) -> None:
+def print_run(folder: Path, checkpoint: Checkpoint, last: EpochResult, data_dir: Path | None) -> None:
     """Sum up a run: what came of it, where it is, and what to type next."""
     record, path, program = checkpoint.record, folder / BEST, os.environ.get("DIGITNET_PROG", "digitnet")
     parameters = sum(p.numel() for p in checkpoint.build().parameters())
+    data = f" --data-dir {shlex.quote(str(data_dir))}" if data_dir else ""
     _print_pairs(
         ("network", f"{checkpoint.config.kind}, {parameters:,} parameters"),
         (
@@ -113,7 +114,7 @@ def print_run(folder: Path, checkpoint: Checkpoint, last: EpochResult) -> None:
             f"{last.elapsed_s:.1f} s on {record.device} in {record.precision}; {STOPS[last.stop or 'epochs']}",
         ),
         ("saved", str(path)),
-        ("next", f"{program} eval --checkpoint {shlex.quote(str(folder))}"),
+        ("next", f"{program} eval --checkpoint {shlex.quote(str(folder))}{data}"),
         ("", f"{program} predict --checkpoint {shlex.quote(str(folder))} YOUR_PICTURE.png"),
     )
 

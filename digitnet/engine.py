@@ -22,6 +22,7 @@ from digitnet.metrics import Metrics, confusion_counts
 from digitnet.models import DigitNet
 from digitnet.optim import build_optimizer, learning_rate, set_learning_rate
 
+CPU = torch.device("cpu")
 EVAL_BATCH = 1_000
 REPORTS_PER_EPOCH = 20  # how often the loss is fetched from the device for the bar
 
@@ -233,7 +234,7 @@ def _train_epoch(
 ) -> Generator[StepResult, None, _Trained]:
     """Pass once over the training images, or as far as the time budget lasts."""
     config, device = rule.config, digits.images.device
-    batches = epoch_batches(len(digits), epoch, config)
+    batches = epoch_batches(len(digits), epoch, config, device)
     noise = generator(config.seed, epoch, "augment", device)
     torch.manual_seed(derive_seed(config.seed, epoch, "dropout"))  # dropout takes no generator of its own
     report_every = max(1, len(batches) // REPORTS_PER_EPOCH)
@@ -243,9 +244,8 @@ def _train_epoch(
     for batch in batches:
         step, seen = step + 1, seen + len(batch)
         set_learning_rate(rule.optimizer, learning_rate(config, step, len(batches)))
-        indices = batch.to(device, non_blocking=True)
-        images = augment(to_float(digits.images[indices]), config.augment, noise)
-        loss, right = train_step(model, images, digits.targets[indices], rule.loss_fn, rule.optimizer, rule.dtype)
+        images = augment(to_float(digits.images[batch]), config.augment, noise)
+        loss, right = train_step(model, images, digits.targets[batch], rule.loss_fn, rule.optimizer, rule.dtype)
         loss_sum += loss * len(batch)
         correct += right
         if step % report_every == 0 or stopping.out_of_time:
@@ -267,15 +267,15 @@ def _train_epoch(
     )
 
 
-def epoch_batches(count: int, epoch: int, config: TrainConfig) -> tuple[Tensor, ...]:
-    """Cut an epoch's random order of ``count`` images into batches of indices, int64, on the CPU.
+def epoch_batches(count: int, epoch: int, config: TrainConfig, device: torch.device = CPU) -> tuple[Tensor, ...]:
+    """Cut an epoch's random order of ``count`` images into batches of indices, int64, on a device.
 
     Every image is in one batch; the batches are at most batch_size large and equal to within one image, so that no
     small last batch weighs as much as the others.
     """
-    cpu = torch.device("cpu")  # the same order on every device
-    order = torch.randperm(count, generator=generator(config.seed, epoch, "order", cpu))
-    return order.tensor_split(math.ceil(count / config.batch_size))
+    # Drawn on the CPU: the same order on every device.
+    order = torch.randperm(count, generator=generator(config.seed, epoch, "order", CPU))
+    return order.to(device).tensor_split(-(-count // config.batch_size))
 
 
 def _finite(loss: float, step: int, optimizer: Optimizer) -> float:

@@ -10,10 +10,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from digitnet.config import IMAGE_SIZE
+
 Grey = npt.NDArray[np.float32]
 Digit = npt.NDArray[np.uint8]
 
-_SIDE = 28
+_SIDE = IMAGE_SIZE
 _BOX = 20
 _INDEX = np.arange(_SIDE, dtype=np.int64)
 _FINE = 4  # strokes are measured and mended on a canvas this many times finer than the result

@@ -28,7 +28,7 @@ _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 # Decoders that hold much more than the picture: WebP three copies of it, progressive JPEG all coefficients.
 _MAX_MEGAPIXELS_OF = {"WEBP": 30, "progressive": 75}
 _FORMAT_NAMES = "PNG, JPEG, BMP, GIF, TIFF, WebP or PNM"
-_LONGEST_SIDE = 1024  # a page of 20 digits in a row still has 50 pixels for each
+_LONGEST_SIDE = 1024  # keeps large photos quick and small in memory; no digit needs more
 _WORKING_SIDE = 400
 _STRIP_PIXELS = 4_000_000
 
@@ -59,6 +59,11 @@ def read_digit(path: Path) -> npt.NDArray[np.uint8]:
         return to_digit(picture)
     except PictureError as error:
         raise PictureError(f"{printable(path)}: {error}") from None
+
+
+def is_picture_name(path: Path) -> bool:
+    """Say whether a folder's file is to be read, by its name; hidden ones, such as a Mac's ._photo.jpg, are not."""
+    return path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".")
 
 
 def to_digit(picture: Image.Image) -> npt.NDArray[np.uint8]:
@@ -108,7 +113,7 @@ def _check_file(path: Path) -> None:
     """Refuse what is no ordinary file before opening it: a named pipe would wait for ever."""
     status = path.stat()
     if stat.S_ISDIR(status.st_mode):
-        raise PictureError(f"{printable(path)} is a folder, not a picture")
+        raise PictureError(f"{printable(path)} is a folder that holds no pictures ({_FORMAT_NAMES})")
     if not stat.S_ISREG(status.st_mode):
         raise PictureError(f"{printable(path)} is not an ordinary file")
     if status.st_size == 0:
@@ -132,6 +137,12 @@ def _decode(path: Path) -> Image.Image:
         turn = _turn_of(picture)
         small = reduce_to(picture, _LONGEST_SIDE)
     return small if turn is None else small.transpose(turn)
+
+
+def upright(picture: Image.Image) -> Image.Image:
+    """Turn a picture as its EXIF tag says; ``read_picture`` has done so already."""
+    turn = _turn_of(picture)
+    return picture if turn is None else picture.transpose(turn)
 
 
 def _turn_of(picture: Image.Image) -> Image.Transpose | None:
@@ -239,6 +250,6 @@ def _unit_range(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     values = np.nan_to_num(values, posinf=0, neginf=0)
     lowest, highest = float(values.min()), float(values.max())
     if lowest < 0:
-        return (values - np.float32(lowest)) / np.float32(highest - lowest)
+        return (values - np.float32(lowest)) / np.float32(max(highest - lowest, 1e-6))
     white = next((limit for limit in (1, 255, 65535) if highest <= limit), highest)
     return values / np.float32(white)

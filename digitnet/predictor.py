@@ -20,7 +20,7 @@ from digitnet.checkpoint import Checkpoint, load_checkpoint
 from digitnet.engine import to_float
 from digitnet.errors import PictureError
 from digitnet.models import DigitNet
-from digitnet.pictures import read_digit, to_digit
+from digitnet.pictures import read_digit, to_digit, upright
 from digitnet.runs import Found, find_checkpoint
 
 BATCH_SIZE = 256
@@ -196,7 +196,7 @@ def _to_pixels(picture: Picture) -> Pixels:
         return to_digit(Image.fromarray(_to_bytes(picture)))
     if not isinstance(picture, Image.Image):
         raise TypeError(f"expected a path, a PIL image, an array or a tensor, found {type(picture).__name__}")
-    return to_digit(picture)
+    return to_digit(upright(picture))
 
 
 def _channels_last(tensor: Tensor) -> npt.NDArray[np.generic]:

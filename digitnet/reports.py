@@ -63,7 +63,7 @@ def prediction_report(classifier: Classifier, answers: list[Prediction | Unreada
     """Describe the answers for a list of pictures."""
     return {
         "checkpoint": str(classifier.path),
-        "dataset": classifier.checkpoint.record.dataset,
+        "trained_on": classifier.checkpoint.record.dataset,
         "predictions": [answer_report(answer, top_k) for answer in answers if isinstance(answer, Prediction)],
         "errors": [asdict(answer) for answer in answers if isinstance(answer, Unreadable)],
     }

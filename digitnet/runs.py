@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 
 from digitnet.atomic import write_atomically
@@ -26,7 +26,7 @@ class Found:
 
     path: Path
     name: str
-    """Such as ``run checkpoints/cnn-mnist-1`` or ``pretrained-cnn``."""
+    """For people, such as ``run checkpoints/cnn-mnist-1``."""
 
 
 def create_run_folder(output: Path, name: str | None, stem: str) -> Path:
@@ -43,16 +43,19 @@ def create_run_folder(output: Path, name: str | None, stem: str) -> Path:
     """
     check_run_name(name)
     output.mkdir(parents=True, exist_ok=True)
-    for candidate in [name] if name is not None else (f"{stem}-{number}" for number in count(1)):
-        folder = output / candidate
+    if name is not None:
+        folder = output / name
         try:
             folder.mkdir()
         except FileExistsError as error:
-            if name:
-                raise UsageError(f"{folder} exists already; choose another --name") from error
-        else:
+            raise UsageError(f"{folder} exists already; choose another --name") from error
+        return folder
+    number = 1
+    while True:  # until a number is free: another run may take one while we look
+        with contextlib.suppress(FileExistsError):
+            (folder := output / f"{stem}-{number}").mkdir()
             return folder
-    raise AssertionError
+        number += 1
 
 
 def check_run_name(name: str | None) -> None:
@@ -117,13 +120,14 @@ def find_checkpoint(reference: str | Path | None = None) -> Found:
         return _newest_run() or _pretrained(PRETRAINED[0])
     if str(reference) in PRETRAINED:
         return _pretrained(str(reference))
-    for path in (Path(reference), RUNS / reference):
-        if path.is_dir():
-            if (path / BEST).is_file():
-                return Found(path=path / BEST, name=f"run {path}")
-            raise CheckpointError(f"{path} holds no {BEST}: it is no run folder, or its first epoch did not end")
-        if path.exists():
+    places = (Path(reference), RUNS / reference)
+    for path in places:
+        if (path / BEST).is_file():
+            return Found(path=path / BEST, name=f"run {path}")
+        if path.exists() and not path.is_dir():
             return Found(path=path, name=str(path))
+    if folder := next((path for path in places if path.is_dir()), None):
+        raise CheckpointError(f"{folder} holds no {BEST}: it is no run folder, or its first epoch did not end")
     raise CheckpointError(f'no checkpoint at {reference}; run "digitnet train" first, or leave out --checkpoint')
 
 

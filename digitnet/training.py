@@ -13,6 +13,7 @@ from digitnet.config import RunConfig
 from digitnet.data.digits import Digits
 from digitnet.device import choose_device, choose_precision, derive_seed
 from digitnet.engine import EpochResult, Result, fit
+from digitnet.errors import DigitnetError
 from digitnet.models import DigitNet, build_model
 from digitnet.runs import BEST, LAST, write_config, write_metrics
 
@@ -36,7 +37,7 @@ def train_run(config: RunConfig, train: Digits, validation: Digits, folder: Path
     model = new_model(config, train).to(device)
     write_config(folder, config)
     epochs: list[EpochResult] = []
-    for result in fit(model, train.to(device), validation.to(device), config.train, dtype):
+    for result in _out_of_memory_named(fit(model, train.to(device), validation.to(device), config.train, dtype)):
         if isinstance(result, EpochResult):
             epochs.append(result)
             record = _record(result, train, validation, device, dtype)
@@ -44,6 +45,13 @@ def train_run(config: RunConfig, train: Digits, validation: Digits, folder: Path
                 save_checkpoint(folder / name, config, record, model)
             write_metrics(folder, [_row(epoch) for epoch in epochs])
         yield result
+
+
+def _out_of_memory_named(results: Iterator[Result]) -> Iterator[Result]:
+    try:
+        yield from results
+    except torch.OutOfMemoryError as error:
+        raise DigitnetError("a batch does not fit in the device's memory; try a smaller --batch-size") from error
 
 
 def new_model(config: RunConfig, train: Digits) -> DigitNet:

@@ -13,13 +13,17 @@ set_up() {
     [ "$(cat "$stamp" 2>/dev/null)" = "$wanted $root" ] && return
     python=$(find_python) || exit 1
     lock="$root/.venv.lock"
+    waited=0
     until mkdir "$lock" 2>/dev/null; do
         owner=$(cat "$lock/pid" 2>/dev/null || true)
-        if [ -n "$owner" ] && ! kill -0 "$owner" 2>/dev/null; then
-            rm -rf "$lock" # its maker is gone
+        [ "$waited" != 2 ] || echo "digitnet: waiting for another start to set up .venv" >&2
+        # Its maker is gone, or was killed before it could say who it is.
+        if { [ -n "$owner" ] && ! kill -0 "$owner" 2>/dev/null; } || { [ -z "$owner" ] && [ "$waited" -gt 10 ]; }; then
+            rm -rf "$lock"
         else
             sleep 1
         fi
+        waited=$((waited + 1))
     done
     echo $$ >"$lock/pid"
     trap 'rm -rf "$lock"' EXIT

@@ -95,6 +95,15 @@ def test_everything_comes_back_bit_for_bit(tmp_path, config):
     assert torch.equal(rebuilt(images), model.eval()(images))
 
 
+def test_no_length_of_header_is_taken_for_a_pickle(tmp_path):
+    model, path, starts = make_model(MLP), tmp_path / "best.safetensors", set()
+    for length in range(260):
+        save_checkpoint(path, MLP, replace(RECORD, dataset="x" * length), model)
+        assert load_checkpoint(path).record.dataset == "x" * length
+        starts.add(path.read_bytes()[0])
+    assert 0x80 in starts  # a pickle's first byte
+
+
 def test_other_programs_can_read_what_it_is(path):
     document = description(path)
     assert document["format"] == 1

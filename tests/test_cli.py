@@ -75,7 +75,7 @@ def test_train_eval_predict_info(digit_files):
     assert predicted.returncode == 0, predicted.stderr
     assert predicted.stderr == f"Using run {folder} (trained on strokes).\n"
     document = json.loads(predicted.stdout)
-    assert document["dataset"] == "strokes"
+    assert document["trained_on"] == "strokes"
     assert [answer["path"] for answer in document["predictions"]] == [str(path) for path in digit_files]
 
     evaluation = json.loads(invoke("eval", "--json").stdout)
@@ -134,9 +134,15 @@ def test_folders_patterns_and_stdin_name_the_same_files(predict, digit_files, ex
         (["-"], {"input": listed}),
         (["-"], {"input": listed.replace("\n", "\r\n")}),
         ([f"{str(folder)[:-1]}?/0[0-9]-*.png", *digit_files[10:]], {}),
+        ([f"{str(folder)[:-1]}?"], {}),
     ):
         lines = predict("--jsonl", *arguments, **options).stdout.splitlines()
         assert [(line["path"], line["digit"]) for line in map(json.loads, lines)] == expected, arguments
+
+
+def test_a_folder_without_pictures_says_so(predict):
+    Path("empty").mkdir()
+    assert "empty is a folder that holds no pictures (PNG, JPEG" in predict("empty", code=3).stderr
 
 
 def test_a_folders_sub_folders_count_and_its_other_files_do_not(predict, digit_files):
@@ -144,6 +150,7 @@ def test_a_folders_sub_folders_count_and_its_other_files_do_not(predict, digit_f
     for name in ("b.png", "a/c.PNG"):
         save_png(Path("pictures") / name, pixels)
     Path("pictures/notes.txt").write_text("not a picture")
+    Path("pictures/._b.png").write_text("what a Mac leaves beside b.png")
     Path("odd[1].png").write_bytes(digit_files[0].read_bytes())  # a name that looks like a pattern
     lines = predict("--jsonl", "pictures", "odd[1].png").stdout.splitlines()
     assert [json.loads(line)["path"] for line in lines] == ["pictures/a/c.PNG", "pictures/b.png", "odd[1].png"]
@@ -382,6 +389,19 @@ def test_a_folder_of_ones_own_is_trained_and_evaluated_on():
     assert "trained this network" in result.stderr
     report = json.loads(invoke("eval", "--json", "--dataset", "strokes").stdout)
     assert (report["dataset"], report["trained_on"], report["count"]) == ("strokes", "mine", 300)
+
+    save_png(Path("mine/0/another.png"), images[0][0])  # the split follows from the number of pictures
+    for split in ([], ["--split", "validation"], ["--split", "train"]):
+        assert "mine is not as it was when it trained this network" in invoke("eval", *split, code=1).stderr
+    images, targets = draw_strokes(20, seed=4)
+    for place, (image, target) in enumerate(zip(images, targets.tolist(), strict=True)):
+        save_png(Path("mine/test") / str(target) / f"{place}.png", image[0])
+    assert json.loads(invoke("eval", "--json").stdout)["count"] == 20
+
+
+def test_eval_counts_as_training_images_only_those_that_trained(run_folder):
+    report = json.loads(invoke("eval", "--checkpoint", run_folder, "--split", "train", "--json").stdout)
+    assert (report["split"], report["count"]) == ("train", 900)
 
 
 # What goes wrong on the way leaves nothing half-written.

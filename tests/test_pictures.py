@@ -331,7 +331,10 @@ class TestErrors:
         assert self.message(tmp_path / "five.png") == f"cannot read {tmp_path}/five.png: No such file or directory"
 
     def test_folder(self, tmp_path):
-        assert self.message(tmp_path) == f"{tmp_path} is a folder, not a picture"
+        assert (
+            self.message(tmp_path)
+            == f"{tmp_path} is a folder that holds no pictures (PNG, JPEG, BMP, GIF, TIFF, WebP or PNM)"
+        )
 
     def test_empty(self, tmp_path):
         (tmp_path / "five.png").touch()

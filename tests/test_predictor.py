@@ -44,6 +44,15 @@ def test_an_answer_is_what_the_network_says_of_the_digit(classifier, digit_files
     assert sum(f"is-{answer.digit}" in answer.path for answer in expected) >= 7  # it has learnt something
 
 
+def test_an_opened_photo_is_turned_by_its_exif_tag_as_a_file_is(classifier, digit_files, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter
+    with Image.open(digit_files[0]) as picture:
+        picture.resize((56, 84)).save(tmp_path / "turned.jpg", exif=exif, quality=95)
+    with Image.open(tmp_path / "turned.jpg") as opened:
+        assert classifier.predict(opened).probs == classifier.predict(tmp_path / "turned.jpg").probs
+
+
 def test_many_paths_get_the_answers_of_each_in_order(classifier, digit_files, expected):
     assert_same(classifier.predict(digit_files), expected)
     assert_same(classifier.predict(tuple(str(path) for path in reversed(digit_files))), expected[::-1])

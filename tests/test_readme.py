@@ -1,16 +1,19 @@
 """README.md against the program: every option with its help, every file in the tree, every relative link.
 
-``python tests/test_readme.py`` writes the options into README.md anew.
+``python tests/test_readme.py`` writes the tables into README.md anew.
 """
 
 import re
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
 import typer
 
 from digitnet.cli import app
+from digitnet.models import build_model
+from digitnet.recipes import OPTIMIZER_DEFAULTS, PRESETS, SCHEDULE_DEFAULTS, build_config
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -28,15 +31,47 @@ def options_table(command):
     return "\n".join(lines)
 
 
-def section(text, command):
-    found = re.search(rf"<!-- options of {command} -->\n(.*?)\n<!-- end -->", text, re.DOTALL)
-    assert found, f"README.md has no options of {command}"
+def presets_table():
+    """Put what is in each preset into a table in Markdown."""
+    lines = ["| network | preset | what it sets | parameters |", "|---|---|---|---|"]
+    for kind, presets in PRESETS.items():
+        for name, settings in presets.items():
+            model = build_model(build_config(kind=kind, preset=name, overrides={}).model)
+            parameters = sum(parameter.numel() for parameter in model.parameters())
+            lines.append(f"| {kind} | {name} | {said(settings)} | {parameters:,} |")
+    return "\n".join(lines)
+
+
+def defaults_table():
+    """Put what follows from the choice of an optimizer or a schedule into a table in Markdown."""
+    lines = ["| choice | sets, unless an option says otherwise |", "|---|---|"]
+    for choices in (OPTIMIZER_DEFAULTS, SCHEDULE_DEFAULTS):
+        lines += [f"| {name} | {said(settings)} |" for name, settings in choices.items() if settings]
+    return "\n".join(lines)
+
+
+def said(settings):
+    plain = {key: ",".join(map(str, value)) if isinstance(value, tuple) else value for key, value in settings.items()}
+    return ", ".join(f"{key} {value}" for key, value in plain.items())
+
+
+TABLES = {f"options of {command}": partial(options_table, command) for command in COMMANDS}
+TABLES |= {"presets": presets_table, "defaults": defaults_table}
+
+
+def section(text, table):
+    found = re.search(rf"<!-- {table} -->\n(.*?)\n<!-- end -->", text, re.DOTALL)
+    assert found, f"README.md has no {table}"
     return found
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_options_are_the_programs(command):
-    assert section(README.read_text(), command)[1] == options_table(command)
+@pytest.mark.parametrize("table", TABLES)
+def test_tables_are_the_programs(table):
+    assert section(README.read_text(), table)[1] == TABLES[table]()
+
+
+def test_no_placeholder_is_left():
+    assert not re.findall(r"^[A-Z_]{4,}$|\b[A-Z]+_[A-Z]+ROW\b", README.read_text(), re.MULTILINE)
 
 
 def test_every_command_is_there():
@@ -74,7 +109,7 @@ def test_links_lead_somewhere():
 
 if __name__ == "__main__":
     text = README.read_text()
-    for name in COMMANDS:
+    for name, make in TABLES.items():
         start, end = section(text, name).span(1)
-        text = text[:start] + options_table(name) + text[end:]
+        text = text[:start] + make() + text[end:]
     README.write_text(text)

@@ -43,7 +43,7 @@ def test_an_answer(classifier):
     document = as_json(reports.prediction_report(classifier, [FAULT, ANSWER], 2))
     assert document == {
         "checkpoint": str(classifier.path),
-        "dataset": "strokes",
+        "trained_on": "strokes",
         "predictions": [report],
         "errors": [{"path": "c.png", "error": FAULT.error}],
     }

@@ -142,6 +142,12 @@ def test_a_checkpoint_is_found_by_file_by_folder_and_by_name(tmp_path):
     assert find_checkpoint("mine").name == "run checkpoints/mine"
 
 
+def test_a_folder_that_is_no_run_does_not_hide_a_run():
+    best = make_run(Path("checkpoints/mine"))
+    Path("mine").mkdir()
+    assert find_checkpoint("mine").path == best
+
+
 def test_a_path_comes_before_a_name():
     make_run(Path("checkpoints/mine"))
     Path("mine").touch()

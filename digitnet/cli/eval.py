@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from digitnet.cli.options import CheckpointOption, DataDirOption, DeviceOption, choices, parse_share, print_json
-from digitnet.errors import ThresholdError
+from digitnet.errors import DataError, ThresholdError
 
 if TYPE_CHECKING:
     from digitnet.checkpoint import TrainingRecord
@@ -76,14 +76,21 @@ def _load(
 ) -> tuple[Digits, SplitName]:
     """Load what is asked for; of a set that trained the network and has no test part, only what was kept from it."""
     from digitnet.console import note
-    from digitnet.data.load import load_digits, load_training
+    from digitnet.data.load import has_test_part, load_digits, load_training
 
+    own = dataset == record.dataset
     if split in (None, "test"):
-        digits = load_digits(dataset, "test", data_dir=data_dir)
-        if digits.fingerprint != record.fingerprint:
-            return digits, "test"
+        if not own or has_test_part(dataset):
+            digits = load_digits(dataset, "test", data_dir=data_dir)
+            own = digits.fingerprint == record.fingerprint  # the same pictures by another path
+            if not own:
+                return digits, "test"
         note("These pictures trained this network: only those kept for validation are counted.")
         split = "validation"
-    size = record.train_size if dataset == "strokes" else None
-    train, validation = load_training(dataset, data_dir=data_dir, size=size)
+    train, validation = load_training(dataset, data_dir=data_dir, size=record.train_size if own else None)
+    if own and (train.fingerprint, train.split_hash) != (record.fingerprint, record.split_hash):
+        raise DataError(
+            f"{dataset} is not as it was when it trained this network, so what was kept from training is not known; "
+            "evaluate on pictures that the network has not seen"
+        )
     return (validation, "validation") if split == "validation" else (train, "train")

@@ -6,18 +6,11 @@ from typing import Annotated
 
 import typer
 
-from digitnet.cli.options import print_json
+from digitnet.cli.options import CHECKPOINT_HELP, print_json
 
 
 def info(
-    checkpoint: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[CHECKPOINT]",
-            help="A checkpoint file, a run folder, a run's name, pretrained-cnn or pretrained-mlp. "
-            "Left out: the newest run in ./checkpoints, else pretrained-cnn.",
-        ),
-    ] = None,
+    checkpoint: Annotated[str | None, typer.Argument(metavar="[CHECKPOINT]", help=CHECKPOINT_HELP)] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Show each layer with its output shape, parameters and multiply-adds; the data set, metrics and configuration."""

@@ -19,14 +19,11 @@ def choices(names: Any) -> str:
     return f"{', '.join(others)} or {last}"
 
 
-CheckpointOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="REF",
-        help="A checkpoint file, a run folder, a run's name, pretrained-cnn or pretrained-mlp. "
-        "Left out: the newest run in ./checkpoints, else pretrained-cnn.",
-    ),
-]
+CHECKPOINT_HELP = (
+    "A checkpoint file, a run folder, a run's name, pretrained-cnn or pretrained-mlp. "
+    "Left out: the newest run in ./checkpoints, else pretrained-cnn."
+)
+CheckpointOption = Annotated[str | None, typer.Option(metavar="REF", help=CHECKPOINT_HELP)]
 DataDirOption = Annotated[
     Path | None,
     typer.Option(

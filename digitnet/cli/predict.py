@@ -39,7 +39,7 @@ def predict(
     csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values with a heading.")] = False,
     device: DeviceOption = "auto",
 ) -> None:
-    """Read the digit in each picture.
+    """Read the digit in each picture, which should hold one digit and nothing else.
 
     Dark on light or light on dark, of any size, turned as its EXIF data say. A file that cannot be read is reported
     on its own, the rest go on, and the exit code is 3.
@@ -98,21 +98,20 @@ def expand(inputs: list[str]) -> Iterator[Path]:
 
     A folder with no pictures and a pattern with no match come back as they are, to be reported as unreadable.
     """
-    from digitnet.pictures import PICTURE_SUFFIXES
-
     for text in inputs:
         if text == "-":
             yield from (Path(os.fsdecode(line)) for raw in sys.stdin.buffer if (line := raw.rstrip(b"\r\n")))
-            continue
-        path = Path(text)
-        if os.path.isdir(path):  # noqa: PTH112 (a name too long is no folder; Path.is_dir raises before Python 3.14)
-            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES)
-        elif has_magic(text) and not os.path.exists(path):  # noqa: PTH110
-            found = sorted(_glob(path))
+        elif has_magic(text) and not os.path.exists(text):  # noqa: PTH110 (Path.exists refuses a name too long)
+            matches = sorted(glob(text, recursive=True))  # noqa: PTH207 (Path.glob refuses 'a/**.png')
+            for match in matches or [text]:
+                yield from _pictures_in(Path(match))
         else:
-            found = [path]
-        yield from found or [path]
+            yield from _pictures_in(Path(text))
 
 
-def _glob(pattern: Path) -> Iterator[Path]:
-    return map(Path, glob(str(pattern), recursive=True))  # noqa: PTH207 (Path.glob refuses 'a/**.png')
+def _pictures_in(path: Path) -> list[Path]:
+    from digitnet.pictures import is_picture_name
+
+    if not os.path.isdir(path):  # noqa: PTH112 (Path.is_dir refuses a name too long before Python 3.14)
+        return [path]
+    return sorted(p for p in path.rglob("*") if is_picture_name(p)) or [path]

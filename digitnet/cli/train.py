@@ -155,7 +155,10 @@ def train(
             rich_help_panel=RULE,
         ),
     ] = None,
-    momentum: Annotated[float | None, typer.Option(help="sgd and rmsprop.", rich_help_panel=RULE)] = None,
+    momentum: Annotated[
+        float | None,
+        typer.Option(help="Share of the last update kept in the next; sgd and rmsprop.", rich_help_panel=RULE),
+    ] = None,
     nesterov: Annotated[
         bool | None,
         typer.Option("--nesterov/--no-nesterov", help="sgd: Nesterov's momentum.", rich_help_panel=RULE),
@@ -190,7 +193,11 @@ def train(
     ] = None,
     time_budget: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="Time to train for: 60s, 5m or 1h30m.", rich_help_panel=STOP),
+        typer.Option(
+            metavar="TIME",
+            help="Time to train for: 60s, 5m or 1h30m; the schedule still runs over --epochs.",
+            rich_help_panel=STOP,
+        ),
     ] = None,
     output: Annotated[
         Path,
@@ -204,7 +211,8 @@ def train(
         bool, typer.Option("--json", help="Print the summary as one JSON document.", rich_help_panel=OUTPUT)
     ] = False,
     seed: Annotated[
-        int | None, typer.Option(help="The same seed gives the same weights.", rich_help_panel=OUTPUT)
+        int | None,
+        typer.Option(help="The same seed gives the same weights, bit for bit on the CPU.", rich_help_panel=OUTPUT),
     ] = None,
     device: Annotated[
         DeviceName | None,
@@ -281,7 +289,7 @@ def _run(
     if as_json:
         print_json(reports.run_report(folder, best, result))
     else:
-        console.print_run(folder, best, result)
+        console.print_run(folder, best, result, data_dir)
 
 
 def _load(config: RunConfig, data_dir: Path | None, may_fall_back: bool) -> tuple[RunConfig, Digits, Digits]:

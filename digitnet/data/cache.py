@@ -42,11 +42,10 @@ def cached(key: str, part: Part, build: Callable[[], Parts]) -> Digits:
     lock = FileLock(folder.parent / f"{key}.lock")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
+        held = lock.acquire()
     except OSError:  # a read-only home
         return build()[part]
-    with lock:
-        lock.release()  # acquire() above and this `with` each count one
+    with held:
         if (digits := _read(folder, part)) is not None:  # another process was first
             return digits
         parts = build()

@@ -17,7 +17,7 @@ class Digits:
     """Labelled images of digits."""
 
     name: str
-    """mnist, strokes, or the path of a folder; a part of it in brackets."""
+    """mnist, strokes, or the path of a folder."""
     images: Tensor
     """(N, 1, 28, 28) uint8, light ink on black."""
     targets: Tensor

@@ -14,7 +14,7 @@ from digitnet.config import IMAGE_SIZE
 from digitnet.data.digits import Digits, fingerprint
 from digitnet.data.idx import Part, find_idx, read_pair
 from digitnet.errors import DataError, PictureError
-from digitnet.pictures import PICTURE_SUFFIXES, read_digit, to_digit
+from digitnet.pictures import is_picture_name, read_digit, to_digit
 
 Pictures = tuple[npt.NDArray[np.uint8], Sequence[int]]
 
@@ -36,6 +36,11 @@ def load_folder(folder: Path, part: Part) -> Digits:
     return Digits(name=str(folder), images=pixels, targets=targets, fingerprint=fingerprint(pixels, targets))
 
 
+def has_test_folder(folder: Path) -> bool:
+    """Say whether a folder holds a test part of its own."""
+    return (folder / "test").is_dir() or find_idx(folder, "test") is not None
+
+
 def _read_idx_folder(folder: Path, part: Part) -> Pictures | None:
     other: Part = "test" if part == "train" else "train"
     pair = find_idx(folder, part)
@@ -52,16 +57,16 @@ def _read_idx_folder(folder: Path, part: Part) -> Pictures | None:
 
 def _read_class_folders(folder: Path, part: Part) -> Pictures:
     root = next((place for place in (folder / part, folder / "train") if place.is_dir()), folder)
-    if root == folder and (folder / "test").is_dir():
-        raise DataError(f"{folder}: only a test part is there, nothing to train on")
     paths = [
         (path, int(place.name))
         for place in sorted(root.iterdir())
         if place.is_dir() and place.name in set("0123456789")
         for path in sorted(place.iterdir())
-        if path.suffix.lower() in PICTURE_SUFFIXES
+        if is_picture_name(path)
     ]
     if not paths:
+        if part == "train" and has_test_folder(folder):
+            raise DataError(f"{folder}: only a test part is there, nothing to train on")
         raise DataError(f"{root}: expected sub-folders 0 to 9 with pictures, or IDX files; found neither")
     images, faults = [], []
     for path, _ in paths:

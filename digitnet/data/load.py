@@ -39,6 +39,15 @@ def load_digits(dataset: str, part: Part, *, data_dir: Path | None = None, size:
     return load_folder(Path(dataset), part)
 
 
+def has_test_part(dataset: str) -> bool:
+    """Say whether a data set has images to test on, apart from those to train on."""
+    if dataset in ("mnist", "strokes"):
+        return True
+    from digitnet.data.folder import has_test_folder
+
+    return has_test_folder(Path(dataset))
+
+
 def load_training(dataset: str, *, data_dir: Path | None = None, size: int | None = None) -> tuple[Digits, Digits]:
     """Load a training part, cut into training and validation digits.
 

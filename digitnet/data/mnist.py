@@ -99,8 +99,8 @@ def _download() -> Parts:
         try:
             with contextlib.redirect_stdout(sys.stderr):  # where torchvision writes its progress differs by version
                 MNIST(folder, download=True)
-        except (OSError, RuntimeError) as error:
-            reason = str(error).strip().splitlines()[-1]
+        except (OSError, RuntimeError, http.client.HTTPException) as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
             raise MnistMissingError(f"MNIST could not be downloaded: {reason}. {ADVICE}") from error
         return _read_files(_find_files(Path(folder)))
 

@@ -14,10 +14,10 @@ from contextlib import contextmanager
 import torch
 from torch.nn.functional import pad
 
+from digitnet.config import IMAGE_SIZE
 from digitnet.data.templates import DAB_COUNT, ROUNDINGS, Templates, compile_glyphs
 
 CHUNK_SIZE = 1000  # the stream is drawn in chunks, so that any range of it costs and gives the same
-CANVAS_SIZE = 28
 BOX_SIZE = 20  # MNIST: the ink's longest side is 20 pixels
 EDGE = math.sqrt(2 * math.log(2))  # a Gaussian falls to half at this many sigmas: the edge of a stroke
 CAP = 0.76  # added at a stroke's ends, where the sum of dabs falls to half, so that they are round and not cut
@@ -39,7 +39,7 @@ def draw_strokes(count: int, *, seed: int, first: int = 0) -> tuple[torch.Tensor
     """
     if count < 0 or first < 0:
         raise ValueError(f"count and first must not be negative, got count={count}, first={first}")
-    images = torch.empty(count, 1, CANVAS_SIZE, CANVAS_SIZE, dtype=torch.uint8)
+    images = torch.empty(count, 1, IMAGE_SIZE, IMAGE_SIZE, dtype=torch.uint8)
     targets = torch.empty(count, dtype=torch.int64)
 
     def fill(chunk: int) -> None:
@@ -80,7 +80,7 @@ def draw(targets: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         Images, uint8 (N, 1, 28, 28), ink 255 on 0.
     """
     if len(targets) == 0:
-        return torch.empty(0, 1, CANVAS_SIZE, CANVAS_SIZE, dtype=torch.uint8)
+        return torch.empty(0, 1, IMAGE_SIZE, IMAGE_SIZE, dtype=torch.uint8)
     templates = compile_glyphs()
     chosen = _choose(targets, templates, generator)
     points = _lean(_vary(chosen, templates, generator), torch.tensor(SLANTS)[targets], generator)
@@ -194,9 +194,9 @@ def _place(boxes: torch.Tensor) -> torch.Tensor:
     ink = boxes.float()
     places = torch.arange(BOX_SIZE, dtype=torch.float32)
     centres = torch.stack([ink.sum(2) @ places, ink.sum(1) @ places], 1) / ink.sum((1, 2)).clamp(min=1)[:, None]
-    corners = (CANVAS_SIZE / 2 - centres).round().clamp(0, CANVAS_SIZE - BOX_SIZE).long()
+    corners = (IMAGE_SIZE / 2 - centres).round().clamp(0, IMAGE_SIZE - BOX_SIZE).long()
     # Each row of a box is a run of 20 bytes of its canvas; overlapping views of such runs copy them all at once.
-    canvases = torch.zeros(len(boxes), 1, CANVAS_SIZE, CANVAS_SIZE, dtype=torch.uint8)
-    rows = torch.arange(BOX_SIZE) + corners[:, :1] + CANVAS_SIZE * torch.arange(len(boxes))[:, None]
-    canvases.view(-1).unfold(0, BOX_SIZE, 1)[rows * CANVAS_SIZE + corners[:, 1:]] = boxes
+    canvases = torch.zeros(len(boxes), 1, IMAGE_SIZE, IMAGE_SIZE, dtype=torch.uint8)
+    rows = torch.arange(BOX_SIZE) + corners[:, :1] + IMAGE_SIZE * torch.arange(len(boxes))[:, None]
+    canvases.view(-1).unfold(0, BOX_SIZE, 1)[rows * IMAGE_SIZE + corners[:, 1:]] = boxes
     return canvases
