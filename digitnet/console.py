@@ -54,7 +54,7 @@ def training_view(config: TrainConfig) -> Iterator[Callable[[Result], None]]:
     console = Console(stderr=True, highlight=False)
     bar = Progress(
         TextColumn("{task.description}"),
-        BarColumn(bar_width=None),
+        BarColumn(bar_width=8),  # all of it fits into 80 columns
         TextColumn("{task.fields[figures]}"),
         TimeRemainingColumn(compact=True),
         TextColumn("left"),
@@ -71,11 +71,11 @@ def training_view(config: TrainConfig) -> Iterator[Callable[[Result], None]]:
             if isinstance(result, EpochResult):
                 if result.epoch == 1:
                     console.print(EPOCH_HEADING, soft_wrap=True)
-                validation = f"  valid. {result.validation.accuracy:.2%}"
+                validation = f" val {result.validation.accuracy:.2%}"
                 console.print(Text(epoch_line(result, config.epochs)), soft_wrap=True)
             else:
-                figures = f"loss {result.loss:.4f}{validation}  {result.images_per_s:,.0f} images/s"
-                description = f"epoch {result.epoch}/{config.epochs}  step {result.step:,}/{result.total_steps:,}"
+                figures = f"loss {result.loss:.4f}{validation} {result.images_per_s:,.0f} img/s"
+                description = f"epoch {result.epoch}/{config.epochs} step {result.step}/{result.total_steps}"
                 bar.update(task, description=description, figures=figures)
                 bar.update(task, completed=result.step, total=result.total_steps)
 
