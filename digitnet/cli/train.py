@@ -251,8 +251,9 @@ def _configure(params: dict[str, Any]) -> RunConfig:
         overrides["until_accuracy"] = parse_share(overrides["until_accuracy"], _option("until_accuracy"))
     if "time_budget" in overrides:
         overrides["time_budget_s"] = parse_seconds(overrides.pop("time_budget"), _option("time_budget"))
+    file = read_config(Path(path)) if path else None
     try:
-        return build_config(kind=kind, preset=preset, file=path and read_config(path), overrides=overrides)
+        return build_config(kind=kind, preset=preset, file=file, overrides=overrides)
     except ValueError as error:
         raise UsageError(str(error)) from error
 
