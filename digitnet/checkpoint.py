@@ -91,6 +91,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
             config, record = _read_document(path, (file.metadata() or {}).get("digitnet"))
             _check_shapes(path, config, {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()})  # noqa: SIM118
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            if broken := next((name for name, tensor in state.items() if not tensor.isfinite().all()), None):
+                raise CheckpointError(f"{path}: {broken} holds numbers that are not finite")
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: damaged: {error}") from error
     return Checkpoint(config=config, record=record, state=state)

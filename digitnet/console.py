@@ -76,8 +76,8 @@ def training_view(config: TrainConfig) -> Iterator[Callable[[Result], None]]:
             else:
                 figures = f"loss {result.loss:.4f}{validation} {result.images_per_s:,.0f} img/s"
                 description = f"epoch {result.epoch}/{config.epochs} step {result.step}/{result.total_steps}"
-                bar.update(task, description=description, figures=figures)
-                bar.update(task, completed=result.step, total=result.total_steps)
+                bar.update(task, description=description, figures=figures, total=result.total_steps)
+                bar.update(task, completed=result.step, refresh=True)
 
         yield show
 
@@ -137,6 +137,7 @@ def print_evaluation(classifier: Classifier, digits: Digits, split: str, metrics
         confusion.add_row(str(digit), *(f"{count:,}" if count else "." for count in row))
     out = Console(highlight=False)
     out.print(scores)
+    out.print("rows: the true digit; columns: what the network read")
     out.print(confusion)
 
 
@@ -176,9 +177,14 @@ def _setting(value: object) -> str:
 
 def prediction_line(answer: Prediction, top_k: int) -> str:
     """Put an answer into a line of text: the path, the digit, its probability and the runners-up."""
-    runners_up = ", ".join(f"{digit} {prob:.2%}" for digit, prob in answer.top(top_k)[1:])
+    runners_up = ", ".join(f"{digit} {_probability(prob)}" for digit, prob in answer.top(top_k)[1:])
     then = f"  then {runners_up}" if runners_up else ""
-    return f"{printable(answer.path or '')}: {answer.digit}  {answer.confidence:.2%}{then}"
+    return f"{printable(answer.path or '')}: {answer.digit}  {_probability(answer.confidence)}{then}"
+
+
+def _probability(prob: float) -> str:
+    """Put a probability into per cent; no network is certain, so none is 0 or 100."""
+    return ">99.99%" if prob > 0.9999 else "<0.01%" if prob < 0.0001 else f"{prob:.2%}"
 
 
 @contextmanager

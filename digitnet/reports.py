@@ -90,8 +90,8 @@ def csv_heading() -> str:
 
 def _csv_line(*values: object) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow(values)
-    return text.getvalue()
+    csv.writer(text).writerow(values)  # with its usual line end, for it quotes only the ends it writes
+    return text.getvalue().removesuffix("\r\n")
 
 
 def _checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:

@@ -120,6 +120,8 @@ def find_checkpoint(reference: str | Path | None = None) -> Found:
         return _newest_run() or _pretrained(PRETRAINED[0])
     if str(reference) in PRETRAINED:
         return _pretrained(str(reference))
+    if not str(reference) or str(reference) == ".":
+        raise CheckpointError("the name of the checkpoint is empty")
     places = (Path(reference), RUNS / reference)
     for path in places:
         if (path / BEST).is_file():

@@ -239,3 +239,11 @@ def test_a_full_disk_leaves_the_old_checkpoint(path, monkeypatch, where):
     monkeypatch.undo()
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_weights_that_are_no_numbers_are_refused(tmp_path):
+    model, path = make_model(MLP), tmp_path / "best.safetensors"
+    with torch.no_grad():
+        model.head.output.bias[3] = float("nan")
+    save_checkpoint(path, MLP, RECORD, model)
+    assert "head.output.bias holds numbers that are not finite" in refusal(path)

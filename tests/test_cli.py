@@ -140,6 +140,11 @@ def test_folders_patterns_and_stdin_name_the_same_files(predict, digit_files, ex
         assert [(line["path"], line["digit"]) for line in map(json.loads, lines)] == expected, arguments
 
 
+def test_nothing_to_read_is_no_success(predict):
+    assert "the list on stdin is empty" in predict("-", input="\n", code=3).stderr
+    assert "one of the inputs is empty" in predict("", code=2).stderr
+
+
 def test_a_folder_without_pictures_says_so(predict):
     Path("empty").mkdir()
     assert "empty is a folder that holds no pictures (PNG, JPEG" in predict("empty", code=3).stderr

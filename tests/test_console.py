@@ -71,6 +71,11 @@ def test_an_answer_is_a_line():
     assert console.prediction_line(replace(answer, path="a.png"), 1) == "a.png: 7  91.23%"
 
 
+def test_no_answer_is_said_to_be_certain():
+    sure = Prediction(path="a.png", digit=7, confidence=0.999999, probs=(1e-7,) * 7 + (0.999999,) + (1e-7,) * 2)
+    assert console.prediction_line(sure, 2) == "a.png: 7  >99.99%  then 0 <0.01%"
+
+
 def test_an_epoch_is_a_line():
     line = "7/40      0.1235    98.76%       0.0567    84.07%    12,346     61.2  best"
     assert console.epoch_line(EPOCH, 40) == line

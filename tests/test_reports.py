@@ -1,6 +1,7 @@
 """What programs read: fields that stay, numbers that JSON and CSV can hold, and the data set's name in each."""
 
 import csv
+import io
 import json
 
 import pytest
@@ -96,3 +97,9 @@ def test_a_run_says_how_it_ended(classifier, run_folder):
     assert report["checkpoint"] == str(run_folder / "best.safetensors")
     assert (report["epochs_run"], report["stop"], report["total_s"]) == (2, "patience", 1.5)
     assert report["record"]["epoch"] == classifier.checkpoint.record.epoch
+
+
+def test_any_path_comes_back_from_a_row():
+    for path in ("a,b.png", 'a"b.png', "a\nb.png", "a\rb.png", "plain.png"):
+        row = reports.csv_row(Prediction(path=path, digit=7, confidence=0.5, probs=(0.05,) * 10))
+        assert next(csv.reader(io.StringIO(row, newline="")))[0] == path

@@ -89,7 +89,4 @@ def _root(
 
 def main() -> None:
     """Run the command line; scripts/digitnet says by DIGITNET_PROG what the person typed."""
-    # Threads that have to wait sleep, and do not spin: beside other programs, training is twice as fast or more.
-    # It is read when torch is imported, which no command has done yet.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     app(prog_name=os.environ.get("DIGITNET_PROG", "digitnet"))

@@ -53,15 +53,15 @@ def parse_sizes(text: str, option: str) -> tuple[int, ...]:
 
 
 def parse_share(text: str, option: str) -> float:
-    """Parse an accuracy: ``0.993``, ``99.3%`` or ``99.3``, in (0, 1].
+    """Parse an accuracy: ``0.993`` or ``99.3%``, in (0, 1].
 
     Raises:
         UsageError: It is no number above 0 and up to 100 %.
     """
     match = re.fullmatch(r"\s*(\d*\.?\d+)\s*(%?)\s*", text)
     value = float(match[1]) if match else 0.0
-    share = value / 100 if match and (match[2] or value > 1) else value
-    if not 0 < share <= 1:
+    share = value / 100 if match and match[2] else value
+    if not 0 < share <= 1:  # 2 is refused: 1 would be all of them, and 2 could only mean 2 in a hundred
         raise UsageError(f"{option} takes an accuracy such as 0.993 or 99.3%, not {text!r}")
     return share
 

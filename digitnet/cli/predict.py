@@ -48,6 +48,8 @@ def predict(
         raise UsageError("give one of --json, --jsonl and --csv")
     if csv and top_k:
         raise UsageError("--csv holds all ten probabilities, so --top-k has no meaning with it")
+    if "" in inputs:  # a shell's unset variable; the empty path would be the folder that we are in
+        raise UsageError("one of the inputs is empty")
     top_k = top_k or 3
     form: Form = "json" if json_ else "jsonl" if jsonl else "csv" if csv else "text"
 
@@ -60,6 +62,7 @@ def predict(
     show = _printer(form, top_k)
     kept: list[Prediction | Unreadable] = []
     failed = 0
+    answer = None
     with console.counting("pictures") as count_one:
         for answer in classifier.predict_files(expand(inputs)):
             count_one()
@@ -72,6 +75,8 @@ def predict(
                 show(answer)
     if form == "json":
         print_json(reports.prediction_report(classifier, kept, top_k))
+    if answer is None:
+        raise PictureError("the list on stdin is empty")
     if failed:
         raise PictureError(f"{failed} {'input' if failed == 1 else 'inputs'} could not be read")
 
