@@ -120,7 +120,7 @@ def find_checkpoint(reference: str | Path | None = None) -> Found:
         return _newest_run() or _pretrained(PRETRAINED[0])
     if str(reference) in PRETRAINED:
         return _pretrained(str(reference))
-    if not str(reference) or str(reference) == ".":
+    if not str(reference):  # a shell's unset variable; as a path it would be the folder that we are in
         raise CheckpointError("the name of the checkpoint is empty")
     places = (Path(reference), RUNS / reference)
     for path in places:

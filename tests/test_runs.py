@@ -148,6 +148,14 @@ def test_a_folder_that_is_no_run_does_not_hide_a_run():
     assert find_checkpoint("mine").path == best
 
 
+def test_inside_a_run_folder_a_dot_names_it_and_nothing_names_nothing(monkeypatch):
+    make_run(Path("checkpoints/mine"))
+    monkeypatch.chdir("checkpoints/mine")
+    assert find_checkpoint(".").path == Path("best.safetensors")
+    with pytest.raises(CheckpointError, match="the name of the checkpoint is empty"):
+        find_checkpoint("")
+
+
 def test_a_path_comes_before_a_name():
     make_run(Path("checkpoints/mine"))
     Path("mine").touch()
