@@ -13,22 +13,22 @@ import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rich import box
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
-from rich.text import Text
-
-from digitnet.checkpoint import Checkpoint
-from digitnet.config import TrainConfig
-from digitnet.data.digits import Digits
-from digitnet.engine import EpochResult, Result
 from digitnet.errors import printable
-from digitnet.metrics import Metrics
-from digitnet.predictor import BATCH_SIZE, Classifier, Prediction
 from digitnet.runs import BEST
-from digitnet.summary import Layer
+
+if TYPE_CHECKING:  # each command brings in what it uses, and Rich is for tables and bars alone
+    from rich.table import Table
+
+    from digitnet.checkpoint import Checkpoint
+    from digitnet.data.digits import Digits
+    from digitnet.engine import EpochResult, Result
+    from digitnet.metrics import Metrics
+    from digitnet.predictor import Classifier, Prediction
+    from digitnet.summary import Layer
+
+COUNT_STEP = 256
 
 STOPS = {
     "epochs": "all epochs done",
@@ -49,8 +49,14 @@ def note_checkpoint(classifier: Classifier) -> None:
 
 
 @contextmanager
-def training_view(config: TrainConfig) -> Iterator[Callable[[Result], None]]:
+def training_view() -> Iterator[Callable[[Result], None]]:
     """Show training on stderr: a line for each epoch, and in a terminal a bar that moves."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    from digitnet.engine import EpochResult
+
     console = Console(stderr=True, highlight=False)
     bar = Progress(
         TextColumn("{task.description}"),
@@ -64,7 +70,7 @@ def training_view(config: TrainConfig) -> Iterator[Callable[[Result], None]]:
     )
     validation = ""
     with bar:
-        task = bar.add_task(f"epoch 1/{config.epochs}", total=None, figures="")
+        task = bar.add_task("epoch 1", total=None, figures="")
 
         def show(result: Result) -> None:
             nonlocal validation
@@ -72,10 +78,11 @@ def training_view(config: TrainConfig) -> Iterator[Callable[[Result], None]]:
                 if result.epoch == 1:
                     console.print(EPOCH_HEADING, soft_wrap=True)
                 validation = f" val {result.validation.accuracy:.2%}"
-                console.print(Text(epoch_line(result, config.epochs)), soft_wrap=True)
+                console.print(Text(epoch_line(result)), soft_wrap=True)
             else:
-                figures = f"loss {result.loss:.4f}{validation} {result.images_per_s:,.0f} img/s"
-                description = f"epoch {result.epoch}/{config.epochs} step {result.step}/{result.total_steps}"
+                loss = "" if result.loss is None else f"loss {result.loss:.4f}"
+                figures = f"{loss}{validation} {result.images_per_s:,.0f} img/s"
+                description = f"epoch {result.epoch}/{result.epochs} step {result.step}/{result.total_steps}"
                 bar.update(task, description=description, figures=figures, total=result.total_steps)
                 bar.update(task, completed=result.step, refresh=True)
 
@@ -85,10 +92,10 @@ def training_view(config: TrainConfig) -> Iterator[Callable[[Result], None]]:
 EPOCH_HEADING = "epoch       loss  accuracy  valid. loss  accuracy  images/s  seconds"
 
 
-def epoch_line(result: EpochResult, epochs: int) -> str:
+def epoch_line(result: EpochResult) -> str:
     """Put an epoch into a line of text, under ``EPOCH_HEADING``."""
     return (
-        f"{f'{result.epoch}/{epochs}':<8}{result.train_loss:8.4f}{result.train_accuracy:10.2%}"
+        f"{f'{result.epoch}/{result.epochs}':<8}{result.train_loss:8.4f}{result.train_accuracy:10.2%}"
         f"{result.validation.loss:13.4f}{result.validation.accuracy:10.2%}{result.images_per_s:10,.0f}"
         f"{result.elapsed_s:9.1f}{'  best' if result.best else ''}"
     )
@@ -121,6 +128,8 @@ def print_run(folder: Path, checkpoint: Checkpoint, last: EpochResult, data_dir:
 
 def print_evaluation(classifier: Classifier, digits: Digits, split: str, metrics: Metrics, elapsed_s: float) -> None:
     """Show what an evaluation counted."""
+    from rich.console import Console
+
     low, high = metrics.interval
     _print_pairs(
         ("data", f"{digits.name}, {split}: {metrics.count:,} images"),
@@ -143,6 +152,8 @@ def print_evaluation(classifier: Classifier, digits: Digits, split: str, metrics
 
 def print_info(checkpoint: Checkpoint, layers: list[Layer]) -> None:
     """Show what a checkpoint is made of and how it came about."""
+    from rich.console import Console
+
     table = _table("layer", "kind", "output", "parameters", "multiply-adds")
     table.columns[1].justify = "left"
     for layer in layers:
@@ -190,10 +201,14 @@ def _probability(prob: float) -> str:
 @contextmanager
 def counting(noun: str) -> Iterator[Callable[[], None]]:
     """Count what goes by on stderr in a terminal, once there is so much of it that a person waits."""
-    console = Console(stderr=True, highlight=False)
-    if not console.is_terminal:
+    if not sys.stderr.isatty():
         yield lambda: None
         return
+
+    from rich.console import Console
+    from rich.progress import Progress, TextColumn
+
+    console = Console(stderr=True, highlight=False)
     columns = (TextColumn(f"{{task.completed:,}} {noun}"), TextColumn("{task.fields[rate]}"))
     # Where results go to the same terminal, rich prints them above the bar.
     shared = sys.stdout.isatty()
@@ -204,7 +219,7 @@ def counting(noun: str) -> Iterator[Callable[[], None]]:
     def count_one() -> None:
         nonlocal count
         count += 1
-        if count % BATCH_SIZE == 0:
+        if count % COUNT_STEP == 0:
             bar.start()
             elapsed_s = bar.tasks[0].elapsed or math.inf
             bar.update(task, completed=count, rate=f"{count / elapsed_s:,.0f}/s")
@@ -212,7 +227,7 @@ def counting(noun: str) -> Iterator[Callable[[], None]]:
     try:
         yield count_one
     finally:
-        if count >= BATCH_SIZE:
+        if count >= COUNT_STEP:
             bar.stop()
 
 
@@ -222,6 +237,9 @@ def _print_pairs(*pairs: tuple[str, str]) -> None:
 
 
 def _table(first: str, *others: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
     table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)  # 80 columns
     table.add_column(first)
     for heading in others:

@@ -7,8 +7,9 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import TypeVar, overload
+from typing import TypeAlias, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from digitnet.checkpoint import Checkpoint, load_checkpoint
+from digitnet.device import keep_freed_memory
 from digitnet.engine import to_float
 from digitnet.errors import PictureError
 from digitnet.models import DigitNet
@@ -25,12 +27,13 @@ from digitnet.runs import Found, find_checkpoint
 
 BATCH_SIZE = 256
 PATIENCE_S = 0.2
-READERS = 2  # threads that read pictures; decoding lets go of Python's lock
+READERS = 2  # threads that read pictures; decoding a large one lets go of Python's lock
 READ_AHEAD = 8
+SMALL_BYTES = 4_096  # a file up to this size takes longer to hand to a thread than to read
 
 Pixels = npt.NDArray[np.uint8]
+Read: TypeAlias = tuple[Path, Pixels | str]  # a file with its digit, or with what is wrong with it
 Picture = str | Path | Image.Image | npt.NDArray[np.generic] | Tensor
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +72,7 @@ class Classifier:
         self.path = found.path
         self.device = device or torch.device("cpu")
         self.model: DigitNet = checkpoint.build().to(self.device)
+        keep_freed_memory()
 
     @classmethod
     def load(cls, reference: str | Path | None = None, device: torch.device | None = None) -> Classifier:
@@ -131,10 +135,11 @@ class Classifier:
             for answer in self._answer(paths[start : start + BATCH_SIZE], digits[start : start + BATCH_SIZE])
         ]
 
-    def predict_files(self, paths: Iterable[Path]) -> Iterator[Prediction | Unreadable]:
+    def predict_files(self, paths: Iterable[Path | None]) -> Iterator[Prediction | Unreadable]:
         """Read the digit in each file, one at a time from an endless list if need be, in the order given.
 
-        A file that cannot be read does not stop the rest: an ``Unreadable`` takes its place.
+        A file that cannot be read does not stop the rest: an ``Unreadable`` takes its place. Where a list may keep us
+        waiting for its next path, it has a None: what came before that is answered first.
         """
         with ThreadPoolExecutor(READERS) as readers:
             for batch in _batches(_read_ahead(paths, readers)):
@@ -154,28 +159,39 @@ class Classifier:
         ]
 
 
-def _read_ahead(paths: Iterable[Path], readers: ThreadPoolExecutor) -> Iterator[tuple[Path, Pixels | str]]:
-    """Read files in threads, a few ahead of what is asked for, in order."""
-    waiting: deque[tuple[Path, Future[Pixels | str]]] = deque()
-    for path in paths:
-        waiting.append((path, readers.submit(_read_or_error, path)))
-        if len(waiting) > READ_AHEAD:
+def _read_ahead(paths: Iterable[Path | None], readers: ThreadPoolExecutor) -> Iterator[Read | None]:
+    """Read files in order, large ones in threads, a few ahead of what is asked for; pass each None on."""
+    waiting: deque[tuple[Path, Pixels | str | Future[Pixels | str]]] = deque()
+    for path in chain(paths, [None]):
+        if path is not None:
+            waiting.append((path, readers.submit(_read_or_error, path) if _is_large(path) else _read_or_error(path)))
+        while waiting and (path is None or len(waiting) > READ_AHEAD or not isinstance(waiting[0][1], Future)):
             first, digit = waiting.popleft()
-            yield first, digit.result()
-    yield from ((path, digit.result()) for path, digit in waiting)
+            yield first, digit.result() if isinstance(digit, Future) else digit
+        if path is None:
+            yield None
 
 
-def _batches(items: Iterable[T]) -> Iterator[list[T]]:
-    """Gather items into lists, full ones or what a fifth of a second brings: nobody waits for 256 large photos."""
-    batch: list[T] = []
+def _batches(items: Iterable[Read | None]) -> Iterator[list[Read]]:
+    """Gather items into lists, full ones or what a fifth of a second brings: nobody waits for 256 large photos.
+
+    A None ends a list, too.
+    """
+    batch: list[Read] = []
     started = time.monotonic()
     for item in items:
-        batch.append(item)
-        if len(batch) == BATCH_SIZE or time.monotonic() - started > PATIENCE_S:
+        if item is not None:
+            batch.append(item)
+        if batch and (item is None or len(batch) == BATCH_SIZE or time.monotonic() - started > PATIENCE_S):
             yield batch
             batch, started = [], time.monotonic()
-    if batch:
-        yield batch
+
+
+def _is_large(path: Path) -> bool:
+    try:
+        return path.stat().st_size > SMALL_BYTES
+    except (OSError, ValueError):  # reading it will say what is wrong
+        return False
 
 
 def _read_or_error(path: Path) -> Pixels | str:

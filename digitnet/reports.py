@@ -6,15 +6,17 @@ import csv
 import io
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from digitnet.checkpoint import Checkpoint
-from digitnet.data.digits import Digits
-from digitnet.engine import EpochResult
-from digitnet.metrics import Metrics
-from digitnet.predictor import Classifier, Prediction, Unreadable
 from digitnet.runs import BEST
-from digitnet.summary import Layer
+
+if TYPE_CHECKING:
+    from digitnet.checkpoint import Checkpoint
+    from digitnet.data.digits import Digits
+    from digitnet.engine import EpochResult
+    from digitnet.metrics import Metrics
+    from digitnet.predictor import Classifier, Prediction, Unreadable
+    from digitnet.summary import Layer
 
 CSV_FIELDS = ("path", "digit", "confidence", *(f"p{digit}" for digit in range(10)))
 
@@ -61,6 +63,8 @@ def info_report(classifier: Classifier, layers: list[Layer]) -> dict[str, Any]:
 
 def prediction_report(classifier: Classifier, answers: list[Prediction | Unreadable], top_k: int) -> dict[str, Any]:
     """Describe the answers for a list of pictures."""
+    from digitnet.predictor import Prediction, Unreadable
+
     return {
         "checkpoint": str(classifier.path),
         "trained_on": classifier.checkpoint.record.dataset,
@@ -71,10 +75,17 @@ def prediction_report(classifier: Classifier, answers: list[Prediction | Unreada
 
 def answer_report(answer: Prediction | Unreadable, top_k: int) -> dict[str, Any]:
     """Describe one picture's answer, or why there is none."""
+    from digitnet.predictor import Unreadable
+
     if isinstance(answer, Unreadable):
         return asdict(answer)
-    top = [{"digit": digit, "prob": prob} for digit, prob in answer.top(top_k)]
-    return {**asdict(answer), "probs": list(answer.probs), "top": top}
+    return {
+        "path": answer.path,
+        "digit": answer.digit,
+        "confidence": answer.confidence,
+        "probs": answer.probs,
+        "top": [{"digit": digit, "prob": prob} for digit, prob in answer.top(top_k)],
+    }
 
 
 def csv_row(answer: Prediction) -> str:

@@ -209,6 +209,39 @@ def test_a_list_with_bytes_that_are_no_text_is_read_too(predict, digit_files):
     assert [json.loads(line)["path"] for line in result.stdout.splitlines()][1:] == [str(digit_files[0])]
 
 
+@pytest.mark.timeout(60)
+def test_an_answer_comes_soon_after_each_line_of_a_list_that_goes_on(run_folder, expected):
+    command = [sys.executable, "-m", "digitnet", "predict", "--checkpoint", run_folder, "--jsonl", "-"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        for path, digit in expected:
+            process.stdin.write(f"{path}\n".encode())
+            process.stdin.flush()
+            answer = json.loads(process.stdout.readline())  # would wait for ever if nothing came
+            assert (answer["path"], answer["digit"]) == (path, digit)
+        process.stdin.close()
+        assert process.stdout.read() == b""
+    assert process.returncode == 0
+
+
+def test_a_list_may_be_cut_anywhere_on_its_way(predict, expected):
+    block = 1 << 16  # what is read at once; the names come to several of these
+    names = [path for path, _ in expected] * (3 * block // len("\n".join(path for path, _ in expected)) + 1)
+    lines = predict("--jsonl", "--top-k", 1, "-", input="\n".join(names)).stdout.splitlines()
+    assert [json.loads(line)["path"] for line in lines] == names
+
+
+def test_a_folder_is_read_in_the_order_of_its_names_wherever_its_links_lead(predict):
+    pixels = draw_strokes(1, seed=0)[0][0, 0]
+    for name in ("b/2.png", "b/1.png", "a.png", "b.png", "c.png/3.png", "b/.hidden/0.png"):
+        save_png(Path("tree") / name, pixels)
+    Path("tree/b/up").symlink_to(Path("tree").resolve(), target_is_directory=True)
+    Path("tree/z.png").symlink_to("a.png")
+    lines = predict("--jsonl", "tree").stdout.splitlines()
+    names = ["a.png", "b/.hidden/0.png", "b/1.png", "b/2.png", "b.png", "c.png/3.png", "z.png"]
+    assert [json.loads(line)["path"] for line in lines] == [f"tree/{name}" for name in names]
+    assert sorted(Path(name) for name in names) == [Path(name) for name in names]
+
+
 def test_a_reader_that_goes_away_ends_it_quietly(run_folder, digit_files):
     command = [sys.executable, "-m", "digitnet", "predict", "--checkpoint", run_folder, "--csv", "-"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -240,6 +273,20 @@ WRONG = [
     ["train", "--until-accuracy", "101%"],
     ["train", "--time-budget", "soon"],
     ["train", "--momentum", "0.9"],
+    ["train", "--steps", "0"],
+    ["train", "--steps", "5", "--epochs", "2"],
+    ["train", "--betas", "0.9"],
+    ["train", "--betas", "0.9,much"],
+    ["train", "--betas", "0.9,1"],
+    ["train", "--betas", "0.9,0.99", "--optimizer", "sgd"],
+    ["train", "--weight-average", "1"],
+    ["train", "--augment", "some"],
+    ["train", "--kernel-size", "5,3"],
+    ["train", "--kernel-size", "3,3,3,4"],
+    ["train", "--kernel-size", "5;3"],
+    ["train", "--stride", "1,"],
+    ["train", "--channels", "8,8", "--pool-size", "2,0"],
+    ["train", "--model", "mlp", "--pool-size", "2,1"],
     ["train", "--label-smoothing", "0.1", "--loss", "mae"],
     ["train", "--loss", "mea"],
     ["train", "--model", "mlp", "--channels", "8"],
@@ -276,6 +323,9 @@ def test_a_wrong_value_is_said_with_what_would_be_right():
     assert "epochs must be at least 1, not 0" in fail("train", "--epochs", 0, code=2)
     assert "--epochs" in fail("train", "--epochs", "many", code=2)
     assert "digitnet train --help" in fail("train", "--nonsense", code=2)
+    assert "numbers with a comma between, such as 0.9,0.999" in fail("train", "--betas", "0.9;0.99", code=2)
+    assert "for each of the 4 blocks, not 5,3" in fail("train", "--channels", "2,2,2,2", "--kernel-size", "5,3", code=2)
+    assert "give epochs or steps to train for, one of the two" in fail("train", "--steps", 5, "--epochs", 2, code=2)
     assert "0.993 or 99.3%" in fail("eval", "--min-accuracy", "most", code=2)
 
 
@@ -504,7 +554,7 @@ def test_every_option_reaches_the_configuration():
         "pool-stride": 1, "activation": "silu", "dropout": 0.25, "loss": "bce", "label-smoothing": 0.01,
         "optimizer": "sgd", "learning-rate": 0.03, "momentum": 0.7, "weight-decay": 0.001, "schedule": "cosine",
         "warmup": 0.1, "batch-size": 45, "epochs": 1, "patience": 4, "until-accuracy": "99.5%", "time-budget": "1m30s",
-        "seed": 12, "device": "cpu", "precision": "fp32",
+        "seed": 12, "device": "cpu", "precision": "fp32", "weight-average": 0.75,
     }  # fmt: skip
     flags = ["--no-batch-norm", "--no-nesterov"]
     typed = [text for name, value in options.items() for text in (f"--{name}", value)]
@@ -516,6 +566,42 @@ def test_every_option_reaches_the_configuration():
     }  # fmt: skip
     del expected["time_budget"]
     assert found == expected
+
+
+def test_options_for_each_block_and_those_beside_epochs_and_sgd_reach_it_too():
+    options = {
+        "dataset": "strokes", "train-size": 90, "channels": "2,3", "kernel-size": "5,3", "stride": "1,2",
+        "pool-size": "1,2", "pool-stride": "1,3", "optimizer": "adam", "betas": "0.8,0.95", "weight-average": 0.9,
+        "steps": 3, "augment": "all", "batch-size": 45, "device": "cpu",
+    }  # fmt: skip
+    typed = [text for name, value in options.items() for text in (f"--{name}", value)]
+    report = json.loads(invoke("train", *typed, "--json").stdout)
+    found = report["config"]["model"] | report["config"]["train"]
+    expected = {name.replace("-", "_"): value for name, value in options.items()} | {
+        "channels": [2, 3], "kernel_size": [5, 3], "stride": [1, 2], "pool_size": [1, 2], "pool_stride": [1, 3],
+        "betas": [0.8, 0.95],
+    }  # fmt: skip
+    assert expected.items() <= found.items()
+    assert "epochs" not in found
+    assert (report["epochs_run"], report["stop"]) == (2, "epochs")  # of 2 steps each, and the second cut
+    invoke("info", "checkpoints/cnn-strokes-1")
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        (["--channels", "8,16", "--steps", 2], {"channels": [8, 16], "kernel_size": 3, "pool_size": 2, "steps": 2}),
+        (["--epochs", 2], {"channels": [16, 32, 64], "kernel_size": [5, 3, 3], "epochs": 2}),
+        (["--pool", "avg", "--steps", 1], {"pool": "avg", "pool_size": [1, 2, 1], "steps": 1}),
+    ],
+    ids=["channels", "epochs", "pool"],
+)
+def test_a_preset_gives_way_to_what_is_typed(typed, expected):
+    train_it = ["train", "--preset", "fast", "--dataset", "strokes", "--train-size", 90, "--device", "cpu"]
+    config = json.loads(invoke(*train_it, *typed, "--json").stdout)["config"]
+    found = config["model"] | config["train"]
+    assert expected.items() <= found.items()
+    assert ("steps" in found) != ("epochs" in found)
 
 
 def test_with_no_run_here_the_network_that_ships_is_used(digit_files):

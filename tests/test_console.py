@@ -22,11 +22,10 @@ from digitnet.summary import summarise
 
 DIAGONAL = tuple(tuple(5_842 if row == column else 123 for column in range(10)) for row in range(10))
 EPOCH = EpochResult(
-    epoch=7, step=1_505, learning_rate=1e-3, train_loss=0.12345, train_accuracy=0.9876,
+    epoch=7, epochs=40, step=1_505, learning_rate=1e-3, train_loss=0.12345, train_accuracy=0.9876,
     validation=Metrics(loss=0.0567, confusion=DIAGONAL), best=True, images_per_s=12_345.6, elapsed_s=61.23, stop=None,
 )  # fmt: skip
-STEP = StepResult(epoch=7, step=1_300, total_steps=8_600, loss=0.1, images_per_s=12_345.6, elapsed_s=60.0)
-CONFIG = build_config(preset="best", overrides={}).train
+STEP = StepResult(epoch=7, epochs=40, step=1_300, total_steps=8_600, loss=0.1, images_per_s=12_345.6, elapsed_s=60.0)
 ESCAPE = "\x1b[31mred\x1b]0;title\x07\r\n\u202egnp"
 
 
@@ -78,22 +77,22 @@ def test_no_answer_is_said_to_be_certain():
 
 def test_an_epoch_is_a_line():
     line = "7/40      0.1235    98.76%       0.0567    84.07%    12,346     61.2  best"
-    assert console.epoch_line(EPOCH, 40) == line
+    assert console.epoch_line(EPOCH) == line
     assert len(line) < 80
     ends = [match.end() for match in re.finditer(r"\S+", line.removesuffix("  best"))][1:]
     assert all(console.EPOCH_HEADING[end - 1 :].split(" ")[0] for end in ends)  # the heading's words end there too
-    assert console.epoch_line(replace(EPOCH, best=False), 40) == line.removesuffix("  best")
+    assert console.epoch_line(replace(EPOCH, best=False)) == line.removesuffix("  best")
 
 
 def test_without_a_terminal_an_epoch_is_one_plain_line_on_stderr(capsys):
-    with console.training_view(CONFIG) as show:
+    with console.training_view() as show:
         show(STEP)
         show(replace(EPOCH, epoch=1))
         show(STEP)
         show(EPOCH)
     out, err = capsys.readouterr()
     assert out == ""
-    lines = [console.epoch_line(result, CONFIG.epochs) for result in (replace(EPOCH, epoch=1), EPOCH)]
+    lines = [console.epoch_line(result) for result in (replace(EPOCH, epoch=1), EPOCH)]
     assert err.splitlines() == [console.EPOCH_HEADING, *lines]
 
 
@@ -129,13 +128,18 @@ def test_in_a_terminal_there_is_a_bar_in_colour_unless_that_is_not_wanted(monkey
     monkeypatch.delenv("NO_COLOR", raising=False)
     if no_color:
         monkeypatch.setenv("NO_COLOR", no_color)
-    with terminal(monkeypatch) as shown, console.training_view(CONFIG) as show:
+    with terminal(monkeypatch) as shown, console.training_view() as show:
+        show(replace(STEP, step=1_299, loss=None))
         show(STEP)
         show(EPOCH)
         show(STEP)
     text = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]|\r", "", shown[0])
-    assert console.epoch_line(EPOCH, CONFIG.epochs) in text.replace("\n", "")
-    assert "step 1300/8600" in text
+    assert console.epoch_line(EPOCH) in text.replace("\n", "")
+    assert "epoch 7/40 step 1300/8600" in text
+    unknown, known = (text[text.index(f"step {step}/8600") :][:60] for step in (1_299, 1_300))
+    assert "loss 0.1000" in known
+    assert "loss" not in unknown  # a GPU has not sent it yet
+    assert "12,346 img/s" in unknown
     assert bool(COLOUR.search(shown[0])) == (no_color is None)
 
 

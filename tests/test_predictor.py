@@ -1,5 +1,6 @@
 """Every form of a picture gets the same answer, alone or among others, and a list of files can be endless."""
 
+import threading
 from itertools import count
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from PIL import Image
 
 import digitnet
+from digitnet import predictor
 from digitnet.errors import CheckpointError, PictureError
 from digitnet.pictures import read_digit
 from digitnet.predictor import BATCH_SIZE, Prediction, Unreadable
@@ -192,6 +194,42 @@ def test_an_endless_list_is_answered_as_it_comes(classifier, digit_files, expect
     assert_same(first, expected * 2)
     assert next(taken) <= 2 * BATCH_SIZE  # and reads little ahead
     answers.close()
+
+
+@pytest.mark.timeout(30)
+def test_where_the_list_may_keep_us_waiting_all_before_is_answered_first(classifier, digit_files, expected):
+    answered = []
+
+    def listed():
+        for number, path in enumerate(digit_files):
+            yield path
+            yield None
+            assert len(answered) == number + 1  # or the next path would never come
+
+    for answer in classifier.predict_files(listed()):
+        answered.append(answer)  # noqa: PERF402 (the list is looked at meanwhile)
+    assert_same(answered, expected)
+
+
+def test_large_files_are_read_in_threads_and_stay_in_their_place(
+    classifier, digit_files, expected, tmp_path, monkeypatch
+):
+    readers = {}
+
+    def noted(path):
+        readers[path] = threading.current_thread()
+        return read_digit(path)
+
+    monkeypatch.setattr(predictor, "read_digit", noted)
+    mixed = list(digit_files)
+    for index in (0, 3, 4, 11):  # the same pictures, with so much after their end
+        mixed[index] = tmp_path / digit_files[index].name
+        mixed[index].write_bytes(digit_files[index].read_bytes() + bytes(predictor.SMALL_BYTES))
+    answers = list(classifier.predict_files(mixed))
+    assert [answer.path for answer in answers] == [str(path) for path in mixed]
+    assert_same(answers, expected)
+    in_threads = {path for path, thread in readers.items() if thread is not threading.main_thread()}
+    assert in_threads == set(mixed) - set(digit_files)
 
 
 def test_from_python_a_run_is_loaded_by_its_folder_and_its_file(run_folder, digit_files, expected):

@@ -90,8 +90,8 @@ def test_a_network_adds_up(classifier):
 def test_a_run_says_how_it_ended(classifier, run_folder):
     metrics = Metrics(loss=0.5, confusion=((1,) * 10,) * 10)
     last = EpochResult(
-        epoch=2, step=8, learning_rate=1e-3, train_loss=1.0, train_accuracy=0.5, validation=metrics, best=False,
-        images_per_s=100.0, elapsed_s=1.5, stop="patience",
+        epoch=2, epochs=9, step=8, learning_rate=1e-3, train_loss=1.0, train_accuracy=0.5, validation=metrics,
+        best=False, images_per_s=100.0, elapsed_s=1.5, stop="patience",
     )  # fmt: skip
     report = as_json(reports.run_report(run_folder, classifier.checkpoint, last))
     assert report["checkpoint"] == str(run_folder / "best.safetensors")

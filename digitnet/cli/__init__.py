@@ -5,7 +5,10 @@ Nothing here or at the top of a command's file imports torch, so that ``--help``
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any, NoReturn
@@ -89,4 +92,13 @@ def _root(
 
 def main() -> None:
     """Run the command line; scripts/digitnet says by DIGITNET_PROG what the person typed."""
+    # PyTorch's import makes half a million objects that stay. To look through them for garbage, a thousand times as
+    # they are made and again at the end, would be a quarter of what a short command takes.
+    gc.set_threshold(100_000)
+    atexit.register(_skip_the_last_search)
     app(prog_name=os.environ.get("DIGITNET_PROG", "digitnet"))
+
+
+def _skip_the_last_search() -> None:
+    if "triton" not in sys.modules:  # which training can bring in, and which would complain of leaks
+        gc.freeze()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
 from collections.abc import Callable, Iterator
 from glob import glob, has_magic
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
@@ -98,14 +99,15 @@ def _printer(form: Form, top_k: int) -> Callable[[Prediction | Unreadable], None
     return show
 
 
-def expand(inputs: list[str]) -> Iterator[Path]:
+def expand(inputs: list[str]) -> Iterator[Path | None]:
     """Turn inputs into paths, lazily: folders into their pictures, patterns into what they match, - into stdin's lines.
 
     A folder with no pictures and a pattern with no match come back as they are, to be reported as unreadable.
+    None says that the next path may be long in coming: that is for whoever writes to stdin to say.
     """
     for text in inputs:
         if text == "-":
-            yield from (Path(os.fsdecode(line)) for raw in sys.stdin.buffer if (line := raw.rstrip(b"\r\n")))
+            yield from _listed()
         elif has_magic(text) and not os.path.exists(text):  # noqa: PTH110 (Path.exists refuses a name too long)
             matches = sorted(glob(text, recursive=True))  # noqa: PTH207 (Path.glob refuses 'a/**.png')
             for match in matches or [text]:
@@ -114,9 +116,38 @@ def expand(inputs: list[str]) -> Iterator[Path]:
             yield from _pictures_in(Path(text))
 
 
-def _pictures_in(path: Path) -> list[Path]:
+def _listed() -> Iterator[Path | None]:
+    """Read paths from stdin as they come, a line each, and None before each wait for more."""
+    stream = cast(io.BufferedReader, sys.stdin.buffer)
+    rest = b""
+    while block := stream.read1(1 << 16):  # what is there; read would wait for all of 64 KiB
+        *lines, rest = (rest + block).split(b"\n")
+        yield from (Path(os.fsdecode(line)) for raw in lines if (line := raw.rstrip(b"\r")))
+        yield None
+    if line := rest.rstrip(b"\r"):
+        yield Path(os.fsdecode(line))
+
+
+def _pictures_in(path: Path) -> Iterator[Path]:
+    """Walk a folder, in the order of the names; what is no folder is a picture itself."""
+    if not os.path.isdir(path):  # noqa: PTH112 (Path.is_dir refuses a name too long before Python 3.14)
+        yield path
+        return
+    pictures = _walk(path)
+    yield next(pictures, path)
+    yield from pictures
+
+
+def _walk(folder: Path) -> Iterator[Path]:
     from digitnet.pictures import is_picture_name
 
-    if not os.path.isdir(path):  # noqa: PTH112 (Path.is_dir refuses a name too long before Python 3.14)
-        return [path]
-    return sorted(p for p in path.rglob("*") if is_picture_name(p)) or [path]
+    try:
+        names = sorted(os.listdir(folder))  # noqa: PTH208 (names alone: a million of them take little memory)
+    except OSError:  # one that we may not read is passed over
+        return
+    for path in (folder / name for name in names):
+        if path.is_dir():
+            if not path.is_symlink():  # which could lead round in a circle
+                yield from _walk(path)
+        elif is_picture_name(path):
+            yield path
