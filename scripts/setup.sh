@@ -1,4 +1,4 @@
-# Sourced by scripts/digitnet and scripts/test: makes .venv, or mends it when it is out of date.
+# Sourced by the other scripts: makes .venv, or mends it when it is out of date.
 #
 # What .venv holds is known by a stamp: a hash of what was asked for. Two first starts at once do not harm each
 # other, for one waits until the other is done.

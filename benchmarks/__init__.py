@@ -1,0 +1,1 @@
+"""What digitnet costs on this machine, measured: ``scripts/benchmark``. Not part of the package."""
