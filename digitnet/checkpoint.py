@@ -22,7 +22,7 @@ from digitnet.config import NUM_CLASSES, RunConfig
 from digitnet.errors import CheckpointError
 from digitnet.models import DigitNet, build_model
 
-FORMAT = 1
+FORMAT = 2  # since 2, features reach the head pixel by pixel, and pooling comes before normalisation
 MAX_HEADER_BYTES = 1_000_000
 MAX_BYTES = 2_000_000_000
 
@@ -127,8 +127,8 @@ def _read_document(path: Path, text: str | None) -> tuple[RunConfig, TrainingRec
     try:
         document = json.loads(text)
         if document["format"] != FORMAT:
-            newer = "; a newer digitnet wrote it" if document["format"] > FORMAT else ""
-            raise CheckpointError(f"{path} has format {document['format']}, and this digitnet reads {FORMAT}{newer}")
+            advice = "a newer digitnet wrote it" if document["format"] > FORMAT else "train the network again"
+            raise CheckpointError(f"{path} has format {document['format']}, and this digitnet reads {FORMAT}; {advice}")
         return RunConfig.from_dict(document["config"]), _read_record(document["record"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path}: its description is damaged: {error}") from error

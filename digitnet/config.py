@@ -20,12 +20,13 @@ PoolName = Literal["max", "avg", "none"]
 LossName = Literal["cross-entropy", "bce", "mse", "mae"]
 OptimizerName = Literal["sgd", "rmsprop", "adagrad", "adadelta", "adam", "adamw"]
 ScheduleName = Literal["constant", "step", "cosine", "one-cycle"]
-AugmentName = Literal["none", "affine", "elastic"]
+AugmentName = Literal["none", "affine", "elastic", "all"]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 PrecisionName = Literal["auto", "fp32", "bf16"]
 
 IMAGE_SIZE = 28  # side of an image, in pixels
 NUM_CLASSES = 10
+PerBlock = int | tuple[int, ...]  # one number for all blocks, or one for each
 MAX_SIZE = 65_536  # units or channels of a layer, and
 MAX_DEPTH = 100  # layers: more fits no machine, and a file that asks for it is damaged
 
@@ -54,16 +55,16 @@ class CNNConfig:
     channels: tuple[int, ...] = (32, 64)
     """Kernels (feature maps) of each block."""
     convs_per_block: int = 1
-    kernel_size: int = 3
+    kernel_size: PerBlock = 3
     """Side of a kernel, in pixels: 3, 5 or 7."""
-    stride: int = 1
-    """Step of the first convolution of each block; the others of the block have stride 1."""
+    stride: PerBlock = 1
+    """Step of the first convolution of a block; the others of the block have stride 1."""
     padding: PaddingName = "same"
     """same: half a kernel of zeros on each side; valid: none."""
     pool: PoolName = "max"
-    pool_size: int | None = None
-    """Side of the pooling window; None with pool none."""
-    pool_stride: int | None = None
+    pool_size: PerBlock | None = None
+    """Side of the pooling window; 1 leaves a block without pooling; None with pool none."""
+    pool_stride: PerBlock | None = None
     """Step of the pooling window; None with pool none."""
     hidden_sizes: tuple[int, ...] = ()
     """Units of each hidden dense layer of the head."""
@@ -78,14 +79,26 @@ class CNNConfig:
         check(len(self.channels) <= MAX_DEPTH, "channels", f"at most {MAX_DEPTH} blocks", self.channels)
         check(fits, "channels", f"one or more numbers from 1 to {MAX_SIZE}", self.channels)
         check(1 <= self.convs_per_block <= MAX_DEPTH, "convs_per_block", f"1 to {MAX_DEPTH}", self.convs_per_block)
-        check(self.kernel_size in (3, 5, 7), "kernel_size", "3, 5 or 7", self.kernel_size)
-        check(self.stride >= 1, "stride", "at least 1", self.stride)
-        for name, value in (("pool_size", self.pool_size), ("pool_stride", self.pool_stride)):
-            if self.pool == "none":
-                check(value is None, name, "left out with pool none", value)
-            else:
-                check(value is not None and value >= 1, name, "at least 1", value)
+        self._check_windows()
         self.feature_map_sizes()
+
+    def _check_windows(self) -> None:
+        for name in PER_BLOCK:
+            value = getattr(self, name)
+            if self.pool == "none" and name.startswith("pool"):
+                check(value is None, name, "left out with pool none", value)
+                continue
+            sizes = (value,) if isinstance(value, int) else value or ()
+            check(len(sizes) > 0 and min(sizes) >= 1, name, "at least 1", value)
+            fits = isinstance(value, int) or len(sizes) == len(self.channels)
+            check(fits, name, f"one number, or one for each of the {len(self.channels)} blocks", value)
+        kernels = set(self.per_block("kernel_size"))
+        check(kernels <= {3, 5, 7}, "kernel_size", "3, 5 or 7", self.kernel_size)
+
+    def per_block(self, name: str) -> tuple[int, ...]:
+        """Return a setting of ``PER_BLOCK`` as one number for each block; without pooling, windows of 1."""
+        value = getattr(self, name)
+        return value if isinstance(value, tuple) else (1 if value is None else value,) * len(self.channels)
 
     def feature_map_sizes(self) -> dict[str, int]:
         """Map the name of each convolution and pooling layer to the side of the feature maps it makes, in pixels.
@@ -95,19 +108,20 @@ class CNNConfig:
         """
         sizes: dict[str, int] = {}
         size = IMAGE_SIZE
-        for block in range(1, len(self.channels) + 1):
+        windows = zip(*(self.per_block(name) for name in PER_BLOCK), strict=True)
+        for block, (kernel, step, pool, pool_step) in enumerate(windows, start=1):
             for conv in range(1, self.convs_per_block + 1):
-                margin = self.kernel_size // 2 if self.padding == "same" else 0
-                stride = self.stride if conv == 1 else 1
-                size = _slide(f"block{block}.conv{conv}", size, self.kernel_size, stride, margin)
+                margin = kernel // 2 if self.padding == "same" else 0
+                size = _slide(f"block{block}.conv{conv}", size, kernel, step if conv == 1 else 1, margin)
                 sizes[f"block{block}.conv{conv}"] = size
-            if self.pool_size is not None and self.pool_stride is not None:
-                size = _slide(f"block{block}.pool", size, self.pool_size, self.pool_stride, 0)
+            if pool > 1 or pool_step > 1:
+                size = _slide(f"block{block}.pool", size, pool, pool_step, 0)
                 sizes[f"block{block}.pool"] = size
         return sizes
 
 
 ModelConfig = MLPConfig | CNNConfig
+PER_BLOCK = ("kernel_size", "stride", "pool_size", "pool_stride")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +133,10 @@ class TrainConfig:
     train_size: int | None = None
     """Use only so many training images; of strokes, draw so many. None is all of them."""
     augment: AugmentName = "none"
-    epochs: int = 10
+    epochs: int | None = None
+    """Passes over the training images; None where steps are given instead."""
+    steps: int | None = None
+    """Updates to train for, however many passes that is; None where epochs are given."""
     batch_size: int = 256
     loss: LossName = "cross-entropy"
     label_smoothing: float = 0.0
@@ -130,7 +147,11 @@ class TrainConfig:
     """In [0, 1); sgd and rmsprop only."""
     nesterov: bool | None = None
     """sgd only."""
+    betas: tuple[float, ...] | None = None
+    """How much of their past the two running means keep, each in [0, 1); adam and adamw only."""
     weight_decay: float = 0.0
+    weight_average: float | None = None
+    """Keep a running mean of the weights, with so much of its past at each step, in [0, 1), and save that."""
     schedule: ScheduleName = "one-cycle"
     warmup: float | None = None
     """Share of all steps over which the learning rate rises, in [0, 1); cosine and one-cycle only."""
@@ -153,13 +174,13 @@ class TrainConfig:
         self._check_dependents()
 
     def _check_numbers(self) -> None:
-        for name in ("train_size", "epochs", "batch_size", "step_epochs", "patience"):
+        for name in ("train_size", "epochs", "steps", "batch_size", "step_epochs", "patience"):
             value = getattr(self, name)
             check(value is None or value >= 1, name, "at least 1", value)
         for name in ("learning_rate", "time_budget_s"):
             value = getattr(self, name)
             check(value is None or 0 < value < math.inf, name, "above 0", value)
-        for name in ("label_smoothing", "momentum", "warmup"):
+        for name in ("label_smoothing", "momentum", "warmup", "weight_average"):
             value = getattr(self, name)
             check(value is None or 0 <= value < 1, name, "at least 0 and below 1", value)
         check(
@@ -168,14 +189,20 @@ class TrainConfig:
             "between 0 and 1",
             self.step_factor,
         )
+        if self.betas is not None:
+            fits = len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)
+            check(fits, "betas", "two numbers, each at least 0 and below 1", self.betas)
         check(0 <= self.weight_decay < math.inf, "weight_decay", "at least 0", self.weight_decay)
         reachable = self.until_accuracy is None or 0 < self.until_accuracy <= 1
         check(reachable, "until_accuracy", "above 0 and at most 1", self.until_accuracy)
         check(0 <= self.seed < 2**63, "seed", "a whole number from 0", self.seed)
 
     def _check_dependents(self) -> None:
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError("give epochs or steps to train for, one of the two")
         check_only(self.label_smoothing != 0, "label_smoothing", "loss", self.loss, ("cross-entropy", "bce"))
         check_only(self.momentum is not None, "momentum", "optimizer", self.optimizer, ("sgd", "rmsprop"))
+        check_only(self.betas is not None, "betas", "optimizer", self.optimizer, ("adam", "adamw"))
         check_only(self.nesterov is not None, "nesterov", "optimizer", self.optimizer, ("sgd",))
         check_only(self.warmup is not None, "warmup", "schedule", self.schedule, ("cosine", "one-cycle"))
         check_only(self.step_epochs is not None, "step_epochs", "schedule", self.schedule, ("step",))
@@ -184,6 +211,10 @@ class TrainConfig:
             raise ValueError("schedule step needs step_epochs and step_factor")
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov needs a momentum above 0")
+
+    def total_steps(self, steps_per_epoch: int) -> int:
+        """Return how many updates there will be, if nothing stops training sooner."""
+        return self.steps if self.steps is not None else (self.epochs or 0) * steps_per_epoch
 
 
 @dataclass(frozen=True, kw_only=True)

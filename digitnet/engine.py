@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Generator, Iterator
@@ -12,18 +13,19 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from digitnet.capture import CapturedStep
 from digitnet.config import TrainConfig
 from digitnet.data.augment import augment
 from digitnet.data.digits import Digits
 from digitnet.device import derive_seed, generator
 from digitnet.errors import DigitnetError
 from digitnet.losses import LossFunction, build_loss
-from digitnet.metrics import Metrics, confusion_counts
+from digitnet.metrics import Metrics, confusion_counts, standard_error
 from digitnet.models import DigitNet
-from digitnet.optim import build_optimizer, learning_rate, set_learning_rate
+from digitnet.optim import WeightAverage, build_optimizer, is_capturable, learning_rate, set_learning_rate, update
 
 CPU = torch.device("cpu")
-EVAL_BATCH = 1_000
+EVAL_BATCH = 250  # what a CPU's caches hold
 REPORTS_PER_EPOCH = 20  # how often the loss is fetched from the device for the bar
 
 StopReason = Literal["epochs", "patience", "until-accuracy", "time-budget"]
@@ -34,11 +36,13 @@ class StepResult:
     """Where training is, some twenty times an epoch."""
 
     epoch: int
+    epochs: int
+    """How many there will be, if nothing stops training sooner."""
     step: int
     """Updates so far, over all epochs."""
     total_steps: int
-    loss: float
-    """Mean training loss of the epoch so far."""
+    loss: float | None
+    """Mean training loss of the epoch so far; None until a GPU has sent the first."""
     images_per_s: float
     elapsed_s: float
 
@@ -48,6 +52,7 @@ class EpochResult:
     """What an epoch came to."""
 
     epoch: int
+    epochs: int
     step: int
     learning_rate: float
     """Of the last step."""
@@ -57,7 +62,8 @@ class EpochResult:
     """Likewise."""
     validation: Metrics
     best: bool
-    """Whether the validation accuracy is the best yet; of equal ones, the lower loss."""
+    """Whether this epoch is the one to keep so far: of those whose validation accuracy is within a standard error of
+    the highest, which chance alone would bring about, the last, trained for longest and at the lowest rate."""
     images_per_s: float
     elapsed_s: float
     """Since training began, validation included."""
@@ -89,12 +95,13 @@ def train_step(
     Returns:
         The batch's mean loss, (), and its number of correct predictions, (), both still on the device.
     """
-    with torch.autocast(images.device.type, dtype, enabled=dtype != torch.float32):
+    # Without the cache, of no use to a network that uses each weight once, a step can be captured in a CUDA graph.
+    with torch.autocast(images.device.type, dtype, enabled=dtype != torch.float32, cache_enabled=False):
         logits = model(images)
     loss = loss_fn(logits.float(), targets)
     loss.backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+    update(optimizer)
+    model.zero_grad(set_to_none=True)
     return loss.detach(), (logits.detach().argmax(1) == targets).sum()
 
 
@@ -131,40 +138,36 @@ def fit(
     """Train a model in place, yielding what happens as it happens.
 
     The order of each epoch, its augmentation and its dropout follow from (seed, epoch) alone. After an EpochResult is
-    yielded, the model may be saved; it is not touched until the next one is asked for.
+    yielded, the model may be saved; it is not touched until the next one is asked for. On a GPU the host waits for the
+    device at the end of an epoch only.
 
     Args:
-        model: On the device of the digits.
+        model: On the device of the digits. With a weight_average, it gets the mean, and a copy of it is trained.
         train: What to train on.
-        validation: What the best epoch is chosen by.
+        validation: What the best epoch is chosen by, with the one-standard-error rule (Breiman et al., "Classification
+            and regression trees", 1984, section 3.4.3).
         config: The rule; its device and precision are the caller's to honour, by where the digits are and ``dtype``.
         dtype: What matrix products run in.
 
     Raises:
         DigitnetError: The loss is no longer a finite number.
     """
-    optimizer = build_optimizer(model, config)
-    rule = _Rule(
-        config=config,
-        loss_fn=build_loss(config.loss, config.label_smoothing),
-        optimizer=optimizer,
-        dtype=dtype,
-    )
+    trainer = _Trainer(model, train, config, dtype)
     validation_loss_fn = build_loss(config.loss)  # smoothing is for training
     stopping = _Stopping(config, started=time.monotonic())
-    best: tuple[float, float] | None = None
-    for epoch in range(1, config.epochs + 1):
-        trained = yield from _train_epoch(model, train, epoch, rule, stopping)
+    highest = 0.0
+    for epoch in range(1, trainer.epochs + 1):
+        trained = yield from trainer.train_epoch(epoch, stopping)
         metrics = evaluate(model, validation, validation_loss_fn, dtype)
-        _finite(metrics.loss, trained.step, optimizer)
-        score = (metrics.accuracy, -metrics.loss)
-        is_best = best is None or score > best
-        best = score if is_best else best
-        stop = stopping.reason(epoch, metrics)
+        trainer.check(metrics.loss, trained.step)
+        is_best = metrics.accuracy >= highest - standard_error(highest, metrics.count)
+        highest = max(highest, metrics.accuracy)
+        stop = stopping.reason(metrics, last=epoch == trainer.epochs)
         yield EpochResult(
             epoch=epoch,
+            epochs=trainer.epochs,
             step=trained.step,
-            learning_rate=optimizer.param_groups[0]["lr"],
+            learning_rate=trained.learning_rate,
             train_loss=trained.loss,
             train_accuracy=trained.accuracy,
             validation=metrics,
@@ -195,7 +198,7 @@ class _Stopping:
         budget = self._config.time_budget_s
         return budget is not None and self.elapsed_s >= budget
 
-    def reason(self, epoch: int, validation: Metrics) -> StopReason | None:
+    def reason(self, validation: Metrics, *, last: bool) -> StopReason | None:
         """Say, once an epoch, why to stop after it."""
         self._waited = 0 if validation.loss < self._lowest_loss else self._waited + 1
         self._lowest_loss = min(self._lowest_loss, validation.loss)
@@ -206,17 +209,7 @@ class _Stopping:
             return "patience"
         if self.out_of_time:
             return "time-budget"
-        return "epochs" if epoch == self._config.epochs else None
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Rule:
-    """How a step is made."""
-
-    config: TrainConfig
-    loss_fn: LossFunction
-    optimizer: Optimizer
-    dtype: torch.dtype
+        return "epochs" if last else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,47 +217,120 @@ class _Trained:
     """What one pass over the training images came to."""
 
     step: int
+    learning_rate: float
     loss: float
     accuracy: float
     images_per_s: float
 
 
-def _train_epoch(
-    model: DigitNet, digits: Digits, epoch: int, rule: _Rule, stopping: _Stopping
-) -> Generator[StepResult, None, _Trained]:
-    """Pass once over the training images, or as far as the time budget lasts."""
-    config, device = rule.config, digits.images.device
-    batches = epoch_batches(len(digits), epoch, config, device)
-    noise = generator(config.seed, epoch, "augment", device)
-    torch.manual_seed(derive_seed(config.seed, epoch, "dropout"))  # dropout takes no generator of its own
-    report_every = max(1, len(batches) // REPORTS_PER_EPOCH)
-    loss_sum, correct = torch.zeros((), device=device), torch.zeros((), dtype=torch.int64, device=device)
-    step, seen, started = (epoch - 1) * len(batches), 0, time.monotonic()
-    model.train()
-    for batch in batches:
-        step, seen = step + 1, seen + len(batch)
-        set_learning_rate(rule.optimizer, learning_rate(config, step, len(batches)))
-        images = augment(to_float(digits.images[batch]), config.augment, noise)
-        loss, right = train_step(model, images, digits.targets[batch], rule.loss_fn, rule.optimizer, rule.dtype)
-        loss_sum += loss * len(batch)
-        correct += right
-        if step % report_every == 0 or stopping.out_of_time:
-            yield StepResult(
-                epoch=epoch,
-                step=step,
-                total_steps=config.epochs * len(batches),
-                loss=_finite(loss_sum.item() / seen, step, rule.optimizer),
-                images_per_s=seen / max(time.monotonic() - started, 1e-9),
-                elapsed_s=stopping.elapsed_s,
-            )
-        if stopping.out_of_time:
-            break
-    return _Trained(
-        step=step,
-        loss=_finite(loss_sum.item() / seen, step, rule.optimizer),
-        accuracy=correct.item() / seen,
-        images_per_s=seen / max(time.monotonic() - started, 1e-9),
-    )
+class _Trainer:
+    """The images, the model and the rule of a run, and what its steps share: the same memory on the device."""
+
+    def __init__(self, model: DigitNet, digits: Digits, config: TrainConfig, dtype: torch.dtype) -> None:
+        self._digits, self._config, self._dtype = digits, config, dtype
+        device = digits.images.device
+        self._trained = model if config.weight_average is None else copy.deepcopy(model)
+        self._average = None if config.weight_average is None else WeightAverage(model, config.weight_average)
+        self._loss_fn = build_loss(config.loss, config.label_smoothing)
+        self._optimizer = build_optimizer(self._trained, config)
+        self._noise = torch.Generator(device)
+        self._loss_sum = torch.zeros((), device=device)
+        self._correct = torch.zeros((), dtype=torch.int64, device=device)
+        captured = device.type == "cuda" and is_capturable(self._optimizer)
+        self._run_step = CapturedStep(self._step, [self._noise]) if captured else self._step
+        self._steps_per_epoch = -(-len(digits) // config.batch_size)
+        self._total_steps = config.total_steps(self._steps_per_epoch)
+        self.epochs = -(-self._total_steps // self._steps_per_epoch)
+
+    def _step(self, batch: Tensor) -> None:
+        """Train on a batch of indices, (N,) int64, adding up its loss and its right answers on the device."""
+        images = augment(to_float(self._digits.images[batch]), self._config.augment, self._noise)
+        targets = self._digits.targets[batch]
+        loss, right = train_step(self._trained, images, targets, self._loss_fn, self._optimizer, self._dtype)
+        self._loss_sum += loss * len(batch)
+        self._correct += right
+        if self._average is not None:
+            self._average.update(self._trained)
+
+    def train_epoch(self, epoch: int, stopping: _Stopping) -> Generator[StepResult, None, _Trained]:
+        """Pass once over the training images, or as far as the steps or the time budget last."""
+        config, device = self._config, self._digits.images.device
+        step, seen, started = (epoch - 1) * self._steps_per_epoch, 0, time.monotonic()
+        batches = epoch_batches(len(self._digits), epoch, config, device)[: self._total_steps - step]
+        self._noise.manual_seed(derive_seed(config.seed, epoch, "augment"))
+        torch.manual_seed(derive_seed(config.seed, epoch, "dropout"))  # dropout takes no generator of its own
+        self._loss_sum.zero_()
+        self._correct.zero_()
+        gauge = Gauge(self._loss_sum)
+        report_every = max(1, len(batches) // REPORTS_PER_EPOCH)
+        self._trained.train()
+        for batch in batches:
+            step, seen = step + 1, seen + len(batch)
+            rate = learning_rate(config, step, self._steps_per_epoch)
+            set_learning_rate(self._optimizer, rate)
+            if self._average is not None:
+                self._average.set_step(step)
+            self._run_step(batch)
+            if step % report_every == 0 or stopping.out_of_time:
+                yield self._report(gauge, epoch, step, seen, started, stopping)
+            if stopping.out_of_time:
+                break
+        return _Trained(
+            step=step,
+            learning_rate=rate,
+            loss=self.check(self._loss_sum.item() / seen, step),
+            accuracy=self._correct.item() / seen,
+            images_per_s=seen / max(time.monotonic() - started, 1e-9),
+        )
+
+    def _report(
+        self, gauge: Gauge, epoch: int, step: int, seen: int, started: float, stopping: _Stopping
+    ) -> StepResult:
+        loss_sum, counted = gauge.read(seen)
+        return StepResult(
+            epoch=epoch,
+            epochs=self.epochs,
+            step=step,
+            total_steps=self._total_steps,
+            loss=self.check(loss_sum / counted, step) if counted else None,
+            images_per_s=seen / max(time.monotonic() - started, 1e-9),
+            elapsed_s=stopping.elapsed_s,
+        )
+
+    def check(self, loss: float, step: int) -> float:
+        """Return the loss.
+
+        Raises:
+            DigitnetError: It is no finite number.
+        """
+        if not math.isfinite(loss):
+            rate = learning_rate(self._config, step, self._steps_per_epoch)
+            raise DigitnetError(f"the loss is {loss} by step {step}, at a learning rate of {rate:.3g}; try a lower one")
+        return loss
+
+
+class Gauge:
+    """Reads a number that grows on a device without making the host wait for it: on a GPU, what has arrived so far."""
+
+    def __init__(self, number: Tensor) -> None:
+        self._number = number
+        self._arrived = (0.0, 0)
+        self._copy: Tensor | None = None
+        self._copied: torch.cuda.Event | None = None
+        self._at = 0
+
+    def read(self, at: int) -> tuple[float, int]:
+        """Return the number and when it was that; ``at`` says when it is now, in images. (0, 0) is not known yet."""
+        if not self._number.is_cuda:
+            return self._number.item(), at
+        if self._copy is not None and self._copied is not None and self._copied.query():  # type: ignore[no-untyped-call]
+            self._arrived, self._copied = (self._copy.item(), self._at), None
+        if self._copied is None:
+            self._copy = torch.empty_like(self._number, device="cpu", pin_memory=True)
+            self._copy.copy_(self._number, non_blocking=True)
+            self._copied, self._at = torch.cuda.Event(), at  # type: ignore[no-untyped-call]
+            self._copied.record()
+        return self._arrived
 
 
 def epoch_batches(count: int, epoch: int, config: TrainConfig, device: torch.device = CPU) -> tuple[Tensor, ...]:
@@ -276,10 +342,3 @@ def epoch_batches(count: int, epoch: int, config: TrainConfig, device: torch.dev
     # Drawn on the CPU: the same order on every device.
     order = torch.randperm(count, generator=generator(config.seed, epoch, "order", CPU))
     return order.to(device).tensor_split(-(-count // config.batch_size))
-
-
-def _finite(loss: float, step: int, optimizer: Optimizer) -> float:
-    if not math.isfinite(loss):
-        rate = optimizer.param_groups[0]["lr"]
-        raise DigitnetError(f"the loss is {loss} by step {step}, at a learning rate of {rate:.3g}; try a lower one")
-    return loss

@@ -78,6 +78,11 @@ def confusion_counts(preds: Tensor, targets: Tensor) -> Tensor:
     return pairs.bincount(minlength=NUM_CLASSES**2).view(NUM_CLASSES, NUM_CLASSES)
 
 
+def standard_error(share: float, count: int) -> float:
+    """Return the standard error of a share of ``count`` images."""
+    return math.sqrt(share * (1 - share) / count)
+
+
 def wilson_interval(correct: int, count: int) -> tuple[float, float]:
     """Return the 95 % confidence interval of a share, in [0, 1].
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+from typing import Any
 
-from torch import nn, optim
+import torch
+from torch import Tensor, nn, optim
 from torch.optim import Optimizer
 
 from digitnet.config import TrainConfig
+
+# Building an optimizer imports torch._dynamo, for 0.8 s, to keep this method from being compiled. Nothing here is
+# compiled, so the method is named as what torch._dynamo would have made of it: itself.
+if (_add_param_group := getattr(Optimizer.add_param_group, "__wrapped__", None)) is not None:
+    setattr(_add_param_group, "__dynamo_disable", _add_param_group)
 
 FINAL_RATE = 1e-3  # where one-cycle and cosine end, as a share of the learning rate
 FIRST_RATE = 0.04  # where one-cycle begins (fastai's and PyTorch's 1/25)
@@ -24,26 +32,48 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
         {"params": matrices, "weight_decay": config.weight_decay},
         {"params": vectors, "weight_decay": 0.0},
     ]
-    rate, momentum = config.learning_rate, config.momentum or 0.0
+    momentum = config.momentum or 0.0
+    first_beta, second_beta = config.betas or (0.9, 0.999)
+    betas, device = (first_beta, second_beta), matrices[0].device.type
+    on_gpu = device == "cuda"
+    # On a GPU the rate lies on the device, so that setting it waits for nothing and a captured step reads the new one.
+    rate: Any = torch.tensor(config.learning_rate, device="cuda") if on_gpu else config.learning_rate
     match config.optimizer:
         case "sgd":
-            return optim.SGD(groups, lr=rate, momentum=momentum, nesterov=bool(config.nesterov))
+            return optim.SGD(groups, lr=rate, momentum=momentum, nesterov=bool(config.nesterov), fused=True)
         case "rmsprop":
-            return optim.RMSprop(groups, lr=rate, momentum=momentum)
+            return optim.RMSprop(groups, lr=rate, momentum=momentum, capturable=on_gpu)
         case "adagrad":
-            return optim.Adagrad(groups, lr=rate)
+            return optim.Adagrad(groups, lr=config.learning_rate, fused=device == "cpu")
         case "adadelta":
-            return optim.Adadelta(groups, lr=rate)
+            return optim.Adadelta(groups, lr=rate, capturable=on_gpu)
         case "adam":
-            return optim.Adam(groups, lr=rate)
+            return optim.Adam(groups, lr=rate, betas=betas, fused=True, capturable=on_gpu)
         case "adamw":
-            return optim.AdamW(groups, lr=rate)
+            return optim.AdamW(groups, lr=rate, betas=betas, fused=True, capturable=on_gpu)
+
+
+@torch.no_grad()
+def update(optimizer: Optimizer) -> None:
+    """Update the parameters by their gradients.
+
+    That is the optimizer's ``step`` without what PyTorch wraps around it: profiling, and torch._dynamo again.
+    """
+    inspect.unwrap(type(optimizer).step)(optimizer)
+
+
+def is_capturable(optimizer: Optimizer) -> bool:
+    """Say whether a step of the optimizer can be captured in a CUDA graph, which reads its rate from the device."""
+    return isinstance(optimizer.param_groups[0]["lr"], Tensor)
 
 
 def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
-    """Set the learning rate of the next step."""
+    """Set the learning rate of the next step, without waiting for the device."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
 
 
 def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int) -> float:
@@ -56,7 +86,7 @@ def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int) -> float
     one-cycle.
     """
     peak = config.learning_rate
-    total = config.epochs * steps_per_epoch
+    total = config.total_steps(steps_per_epoch)
     match config.schedule:
         case "constant":
             return peak
@@ -83,3 +113,31 @@ def _progress(step: int, total: int, warmup: float) -> tuple[float, float | None
 
 def _cosine(start: float, end: float, progress: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
+
+
+class WeightAverage:
+    """A running mean of a network's weights and of batch normalisation's statistics, which often answers better.
+
+    Of the first steps it is the plain mean, so that it does not remember where training began.
+
+    Source: Polyak and Juditsky, "Acceleration of stochastic approximation by averaging" (1992).
+    """
+
+    def __init__(self, mean: nn.Module, decay: float) -> None:
+        self._mean = _numbers(mean)
+        self._decay = decay
+        self._share = torch.ones((), device=self._mean[0].device)  # on the device, for a captured step to read
+
+    def set_step(self, step: int) -> None:
+        """Set how much the next update counts for; steps count from 1."""
+        self._share.fill_(max(1 - self._decay, 1 / step))
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Move the mean towards a model's weights."""
+        for mean, value in zip(self._mean, _numbers(model), strict=True):
+            mean.lerp_(value, self._share)
+
+
+def _numbers(model: nn.Module) -> list[Tensor]:
+    return [tensor for tensor in model.state_dict().values() if tensor.is_floating_point()]

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, Literal
 
-from digitnet.config import CNNConfig, MLPConfig, ModelConfig, ModelKind, RunConfig, TrainConfig, build
+from digitnet.config import PER_BLOCK, CNNConfig, MLPConfig, ModelConfig, ModelKind, RunConfig, TrainConfig, build
 
 PresetName = Literal["fast", "standard", "best"]
 
@@ -17,13 +17,20 @@ Settings = Mapping[str, Any]
 
 PRESETS: dict[ModelKind, dict[PresetName, Settings]] = {
     "cnn": {
-        "fast": {"channels": (16, 32), "epochs": 2, "batch_size": 256},
+        "fast": {
+            "channels": (16, 32, 64), "kernel_size": (5, 3, 3), "stride": (2, 1, 1), "padding": "valid",
+            "pool_size": (1, 2, 1), "hidden_sizes": (64,), "steps": 112, "batch_size": 256, "learning_rate": 0.04,
+            "betas": (0.7, 0.9), "warmup": 0.1, "label_smoothing": 0.05,
+        },
         "standard": {
-            "channels": (16, 32, 64), "epochs": 8, "batch_size": 256, "augment": "affine", "dropout": 0.2,
+            "channels": (32, 64, 64, 128), "kernel_size": (5, 3, 3, 3), "padding": "valid", "pool_size": (2, 1, 2, 1),
+            "hidden_sizes": (128,), "epochs": 9, "batch_size": 256, "augment": "elastic", "dropout": 0.2,
+            "weight_decay": 0.2, "weight_average": 0.99,
         },
         "best": {
-            "channels": (32, 64, 128), "convs_per_block": 2, "epochs": 30, "batch_size": 128,
-            "augment": "elastic", "dropout": 0.3, "label_smoothing": 0.05,
+            "channels": (64, 64, 128, 128, 256), "padding": "valid", "pool_size": (1, 2, 1, 2, 1),
+            "hidden_sizes": (256,), "epochs": 40, "batch_size": 128, "augment": "elastic", "dropout": 0.3,
+            "label_smoothing": 0.1, "weight_decay": 0.2, "weight_average": 0.998,
         },
     },
     "mlp": {
@@ -34,7 +41,7 @@ PRESETS: dict[ModelKind, dict[PresetName, Settings]] = {
         },
         "best": {
             "hidden_sizes": (2048, 2048), "batch_norm": True, "dropout": 0.3, "epochs": 60, "batch_size": 256,
-            "augment": "elastic", "label_smoothing": 0.05,
+            "augment": "elastic", "label_smoothing": 0.05, "weight_average": 0.998,
         },
     },
 }  # fmt: skip
@@ -57,11 +64,13 @@ POOL_DEFAULTS: dict[str, Settings] = {"max": {"pool_size": 2}, "avg": {"pool_siz
 
 # What belongs to a choice and means nothing, or something else, beside another: choosing anew drops it.
 DEPENDENTS: dict[str, tuple[str, ...]] = {
-    "optimizer": ("learning_rate", "momentum", "nesterov", "weight_decay"),
+    "optimizer": ("learning_rate", "momentum", "nesterov", "betas", "weight_decay"),
     "schedule": ("warmup", "step_epochs", "step_factor"),
     "loss": ("label_smoothing",),
     "pool": ("pool_size", "pool_stride"),
     "pool_size": ("pool_stride",),
+    "epochs": ("steps",),
+    "steps": ("epochs",),
 }
 
 
@@ -103,10 +112,14 @@ def _without_dependents(base: Settings, overrides: Settings) -> dict[str, Any]:
     dropped: set[str] = set()
     for choice, dependents in DEPENDENTS.items():
         current = base.get(choice, getattr(TrainConfig, choice, getattr(CNNConfig, choice, None)))
+        if choice == "pool" and "none" not in (current, overrides.get(choice)):
+            continue  # max and average pooling have the same windows
         if choice in overrides and overrides[choice] != current:
             dropped.update(dependents)
     if overrides.get("momentum") == 0:
         dropped.add("nesterov")
+    if "channels" in overrides and len(overrides["channels"]) != len(base.get("channels", ())):
+        dropped.update(name for name in PER_BLOCK if isinstance(base.get(name), tuple))  # they fit other blocks
     if "hidden_sizes" in overrides and "channels" not in base:
         if not overrides["hidden_sizes"]:
             dropped.update(("activation", "dropout", "batch_norm"))

@@ -18,13 +18,14 @@ def read_value(name: str, hint: Any, value: Any) -> Any:
     """
     origin, args = get_origin(hint), get_args(hint)
     if origin in (UnionType, Union):
-        return None if value is None else read_value(name, next(a for a in args if a is not NoneType), value)
+        return _read_union(name, args, value)
     if origin is Literal:
         check(value in args, name, f"one of {', '.join(args)}", value)
         return value
     if origin is tuple:
-        check(isinstance(value, list | tuple), name, "a list of whole numbers", value)
-        return tuple(read_value(name, int, item) for item in value)
+        items = "numbers" if args[0] is float else "whole numbers"
+        check(isinstance(value, list | tuple), name, f"a list of {items}", value)
+        return tuple(read_value(name, args[0], item) for item in value)
     if hint is float and type(value) is int:
         try:
             return float(value)
@@ -38,6 +39,15 @@ def read_value(name: str, hint: Any, value: Any) -> Any:
         value,
     )
     return value
+
+
+def _read_union(name: str, hints: tuple[Any, ...], value: Any) -> Any:
+    """Read a value that may be None, or one number or a list of them."""
+    if value is None and NoneType in hints:
+        return None
+    kinds = [hint for hint in hints if hint is not NoneType]
+    lists = [hint for hint in kinds if get_origin(hint) is tuple]
+    return read_value(name, lists[0] if lists and isinstance(value, list | tuple) else kinds[0], value)
 
 
 def check(valid: bool, name: str, expected: str, found: object) -> None:

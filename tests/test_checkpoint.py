@@ -106,7 +106,7 @@ def test_no_length_of_header_is_taken_for_a_pickle(tmp_path):
 
 def test_other_programs_can_read_what_it_is(path):
     document = description(path)
-    assert document["format"] == 1
+    assert document["format"] == 2
     assert document["record"]["dataset"] == RECORD.dataset
     assert document["config"]["model"] == {
         "kind": "mlp", "hidden_sizes": [2], "activation": "relu", "dropout": 0.0, "batch_norm": False,
@@ -182,8 +182,15 @@ def test_tensors_that_do_not_fit_the_network_are_named(path):
 
 
 def test_a_newer_format_is_said_to_be_newer(path):
-    rewrite(path, change=lambda document: document.update(format=2))
-    assert "has format 2, and this digitnet reads 1; a newer digitnet wrote it" in refusal(path)
+    rewrite(path, change=lambda document: document.update(format=3))
+    assert "has format 3, and this digitnet reads 2; a newer digitnet wrote it" in refusal(path)
+
+
+def test_the_first_format_is_refused_for_its_weights_stand_in_another_order(path):
+    rewrite(path, change=lambda document: document.update(format=1))
+    line = refusal(path)
+    assert line.endswith("has format 1, and this digitnet reads 2; train the network again")
+    assert "damaged" not in line
 
 
 @pytest.mark.parametrize(

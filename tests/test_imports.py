@@ -11,11 +11,11 @@ LAYERS = """
 errors values config
 atomic recipes device components normalise ink pictures
 data.glyphs data.templates data.strokes data.idx data.digits data.augment data.cache data.mnist data.folder data.load
-models losses optim metrics summary
+models losses optim metrics summary capture
 runs checkpoint
 engine training predictor
 console reports
-cli.options cli.train cli.eval cli.predict cli.info cli
+cli.options cli.train_options cli.train cli.eval cli.predict cli.info cli
 """
 ORDER = LAYERS.split()
 STRANGERS = [  # what either of the two need not know of the other
@@ -106,6 +106,70 @@ def test_neither_import_nor_help_nor_a_wrong_option_loads_anything_heavy():
     done = run_python("-c", HELP.format(heavy=HEAVY))
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
+
+
+# torch._dynamo brings in SymPy and Triton, and takes as long as the rest of PyTorch.
+UNUSED = {"torch._dynamo", "sympy", "torchvision", "triton", "digitnet.training"}
+TRAIN = ["train", "--preset", "fast", "--steps", "2", "--dataset", "strokes", "--train-size", "90", "--device", "cpu"]
+USE = """
+import atexit, gc, sys
+atexit.register(
+    lambda: print(*sys.modules, gc.get_stats()[0]["collections"], gc.get_freeze_count(), file=sys.stderr)
+)
+sys.argv = ["digitnet", *sys.argv[1:]]
+from digitnet.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "unused"),
+    [
+        (["predict", "PICTURE"], {*UNUSED, "rich.console", "rich.progress", "rich.table"}),
+        (["predict", "--jsonl", "PICTURE"], {*UNUSED, "rich.console", "rich.progress", "rich.table"}),
+        (["eval", "--dataset", "strokes"], {*UNUSED, "rich.progress"}),
+        (["info", "--json"], {*UNUSED, "rich.console", "rich.table"}),
+        (TRAIN, UNUSED - {"digitnet.training"}),
+    ],
+    ids=lambda value: " ".join(value[:3]) if isinstance(value, list) else "",
+)
+def test_no_command_imports_what_it_does_not_use(run_folder, digit_files, arguments, unused):
+    arguments = [digit_files[0] if argument == "PICTURE" else argument for argument in arguments]
+    checkpoint = {"info": [run_folder], "train": []}.get(arguments[0], ["--checkpoint", run_folder])
+    done = run_python("-c", USE, *arguments, *checkpoint)
+    *modules, collections, frozen = done.stderr.splitlines()[-1].split()
+    assert done.returncode == 0, done.stderr
+    assert "torch" in modules
+    assert not unused & set(modules)
+    assert int(collections) < 100  # the import of torch alone makes a thousand, where nobody prevents it
+    assert int(frozen) > 100_000  # or the last search, at the end, would take as long again
+
+
+FIT = """
+import sys
+import torch
+from typing import get_args
+from digitnet.config import CNNConfig, OptimizerName, TrainConfig
+from digitnet.data.digits import Digits
+from digitnet.engine import fit
+from digitnet.models import build_model
+digits = Digits(name="", images=torch.zeros(9, 1, 28, 28, dtype=torch.uint8), targets=torch.arange(9), fingerprint="")
+for optimizer in get_args(OptimizerName):
+    for dtype in (torch.float32, torch.bfloat16):
+        config = TrainConfig(steps=3, batch_size=5, optimizer=optimizer, augment="all", weight_average=0.9)
+        model = build_model(CNNConfig(channels=(2,), pool_size=4, pool_stride=4, dropout=0.1))
+        *_, last = fit(model, digits, digits, config, dtype)
+        assert last.step == 3
+print(*sys.modules)
+"""
+
+
+def test_training_imports_what_it_uses_alone():
+    done = run_python("-c", FIT)
+    assert done.returncode == 0, done.stderr
+    modules = set(done.stdout.split())
+    assert {"torch", "digitnet.engine"} <= modules
+    assert not {*UNUSED, "rich"} & modules
 
 
 def test_the_package_itself_imports_the_standard_library_only():

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from digitnet.config import CNNConfig, MLPConfig
-from digitnet.models import DigitNet, build_activation, build_model
+from digitnet.models import DigitNet, FlattenPixels, build_activation, build_model
 from digitnet.recipes import PRESETS, build_config
 
 CNN = CNNConfig(channels=(3, 4), pool_size=2, pool_stride=2, batch_norm=False)
@@ -149,16 +149,54 @@ def test_a_cnn_computes_what_its_weights_say():
         for n in (1, 2):
             name = f"base.block{block}.conv{n}"
             x = F.conv2d(F.pad(x, (1, 1, 1, 1)), w[f"{name}.weight"], w[f"{name}.bias"], stride=3 - n)
+            if n == 2:  # pooling follows the block's last convolution
+                x = (x[..., 1:, 1:] + x[..., 1:, :-1] + x[..., :-1, 1:] + x[..., :-1, :-1]) / 4
             x = x * torch.sigmoid(x)
-        x = (x[..., 1:, 1:] + x[..., 1:, :-1] + x[..., :-1, 1:] + x[..., :-1, :-1]) / 4
+    x = torch.stack([x[:, :, i, j] for i in range(x.shape[2]) for j in range(x.shape[3])], dim=1)  # pixel by pixel
     x = x.reshape(4, -1) @ w["head.dense1.weight"].T + w["head.dense1.bias"]
     expected = (x * torch.sigmoid(x)) @ w["head.output.weight"].T + w["head.output.bias"]
     torch.testing.assert_close(model(images()), expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_blocks_that_differ_are_those_put_together_by_hand(training):
+    config = CNNConfig(
+        channels=(3, 4, 5, 6), kernel_size=(5, 3, 3, 3), stride=(2, 1, 1, 1), padding="valid",
+        pool_size=(1, 2, 1, 1), pool_stride=(1, 2, 1, 2), hidden_sizes=(7,), activation="tanh",
+    )  # fmt: skip
+    by_hand = nn.Sequential(
+        nn.Conv2d(1, 3, 5, stride=2, bias=False), nn.BatchNorm2d(3), nn.Tanh(),  # 28 > 12
+        nn.Conv2d(3, 4, 3, bias=False), nn.MaxPool2d(2, 2), nn.BatchNorm2d(4), nn.Tanh(),  # > 10 > 5
+        nn.Conv2d(4, 5, 3, bias=False), nn.BatchNorm2d(5), nn.Tanh(),  # > 3; a window of 1 that steps by 1 is left out
+        nn.Conv2d(5, 6, 3, bias=False), nn.MaxPool2d(1, 2), nn.BatchNorm2d(6), nn.Tanh(),  # > 1
+        nn.Flatten(), nn.Linear(6, 7, bias=False), nn.BatchNorm1d(7), nn.Tanh(), nn.Linear(7, 10),
+    )  # fmt: skip
+    model = fresh(config)
+    with torch.no_grad():
+        for ours, theirs in zip(model.parameters(), by_hand.parameters(), strict=True):
+            theirs.copy_(ours.uniform_(-1, 1))
+    x = images(8)
+    torch.testing.assert_close(model.train(training)(x), by_hand.train(training)(x), rtol=1e-4, atol=1e-5)
+    pools = {name: module for name, module in model.named_modules() if isinstance(module, nn.MaxPool2d)}
+    assert set(pools) == {"base.block2.pool", "base.block4.pool"}
+
+
+def test_features_are_flattened_pixel_by_pixel_and_gradients_find_their_way_back():
+    maps = torch.arange(2 * 3 * 4 * 5.0).view(2, 3, 4, 5).requires_grad_()
+    features = FlattenPixels()(maps)
+    assert features.shape == (2, 60)
+    for n, c, row, column in np.ndindex(2, 3, 4, 5):
+        assert features[n, (row * 5 + column) * 3 + c] == maps[n, c, row, column]
+    slopes = torch.rand(2, 60)
+    features.backward(slopes)
+    assert maps.grad[1, 2, 3, 4] == slopes[1, (3 * 5 + 4) * 3 + 2]
+    side_by_side = torch.rand(2, 3, 4, 5).to(memory_format=torch.channels_last)
+    assert FlattenPixels()(side_by_side).data_ptr() == side_by_side.data_ptr()  # nothing is moved
+
+
 def test_batch_norm_stands_before_the_activation_and_instead_of_biases():
     model = fresh(replace(CNN, batch_norm=True, hidden_sizes=(6,)))
-    assert list(dict(model.base.block1.named_children())) == ["conv1", "norm1", "activation1", "pool"]
+    assert list(dict(model.base.block1.named_children())) == ["conv1", "pool", "norm1", "activation1"]
     assert list(dict(model.head.named_children())) == ["dense1", "norm1", "activation1", "output"]
     assert (count(model, nn.BatchNorm2d), count(model, nn.BatchNorm1d)) == (2, 1)
     assert model.base.block1.conv1.bias is None
@@ -210,6 +248,16 @@ def test_a_forward_normalises():
     model.mean.fill_(0.25)
     model.std.fill_(0.5)
     torch.testing.assert_close(model(images()), (images().flatten(1) - 0.25) * 2)
+
+
+def test_normalisation_looks_at_all_parts_of_a_large_set():
+    count = 60_000  # sorted from black to white, as a set sorted by its digits might be
+    pixels = (torch.arange(count) * 256 // count).to(torch.uint8).view(-1, 1, 1, 1).expand(count, 1, 28, 28)
+    model = fresh(MLP)
+    model.set_normalisation(pixels)
+    levels = np.arange(256) / 255
+    assert model.mean.item() == pytest.approx(levels.mean(), rel=1e-3)
+    assert model.std.item() == pytest.approx(levels.std(), rel=1e-3)
 
 
 def test_blank_images_give_no_infinities():

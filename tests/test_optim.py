@@ -1,5 +1,6 @@
 """Optimizers against their textbook rules in numpy, schedules against torch's own and closed forms."""
 
+import copy
 import math
 from dataclasses import replace
 from typing import get_args
@@ -15,7 +16,16 @@ from torch.optim import lr_scheduler as torch_schedules
 
 from digitnet.config import OptimizerName, ScheduleName, TrainConfig
 from digitnet.models import build_model
-from digitnet.optim import FINAL_RATE, FIRST_RATE, build_optimizer, learning_rate, set_learning_rate
+from digitnet.optim import (
+    FINAL_RATE,
+    FIRST_RATE,
+    WeightAverage,
+    build_optimizer,
+    is_capturable,
+    learning_rate,
+    set_learning_rate,
+    update,
+)
 from digitnet.recipes import build_config
 
 RATE, DECAY = 0.05, 0.1
@@ -46,11 +56,11 @@ def adadelta(w, g, memory):
     return w - RATE * change
 
 
-def adam(w, g, memory):
+def adam(w, g, memory, first=0.9, second=0.999):
     memory["t"] = t = memory.get("t", 0) + 1
-    memory["m"] = 0.9 * memory.get("m", 0) + 0.1 * g
-    memory["s"] = 0.999 * memory.get("s", 0) + 0.001 * g**2
-    return w - RATE * (memory["m"] / (1 - 0.9**t)) / (np.sqrt(memory["s"] / (1 - 0.999**t)) + 1e-8)
+    memory["m"] = first * memory.get("m", 0) + (1 - first) * g
+    memory["s"] = second * memory.get("s", 0) + (1 - second) * g**2
+    return w - RATE * (memory["m"] / (1 - first**t)) / (np.sqrt(memory["s"] / (1 - second**t)) + 1e-8)
 
 
 RULES = [
@@ -63,6 +73,8 @@ RULES = [
     ({"optimizer": "adadelta"}, adadelta),
     ({"optimizer": "adam"}, adam),
     ({"optimizer": "adamw"}, adam),
+    ({"optimizer": "adam", "betas": (0.7, 0.95)}, lambda w, g, m: adam(w, g, m, 0.7, 0.95)),
+    ({"optimizer": "adamw", "betas": (0.0, 0.8)}, lambda w, g, m: adam(w, g, m, 0.0, 0.8)),
 ]
 
 
@@ -70,7 +82,7 @@ RULES = [
 @pytest.mark.parametrize(("chosen", "rule"), RULES)
 def test_three_steps_follow_the_textbook(chosen, rule, decay):
     model = nn.Linear(3, 2).double()
-    optimizer = build_optimizer(model, TrainConfig(learning_rate=RATE, weight_decay=decay, **chosen))
+    optimizer = build_optimizer(model, TrainConfig(epochs=1, learning_rate=RATE, weight_decay=decay, **chosen))
     rng = np.random.default_rng(0)
     expected = {name: p.detach().numpy().copy() for name, p in model.named_parameters()}
     memory = {"weight": {}, "bias": {}}
@@ -84,7 +96,7 @@ def test_three_steps_follow_the_textbook(chosen, rule, decay):
             else:
                 gradient = gradient + drawn * expected[name]
             expected[name] = rule(expected[name], gradient, memory[name])
-        optimizer.step()
+        update(optimizer)
         for name, parameter in model.named_parameters():
             np.testing.assert_allclose(parameter.detach().numpy(), expected[name], rtol=1e-10, atol=1e-12)
 
@@ -100,8 +112,35 @@ def test_every_parameter_is_trained_and_only_matrices_and_kernels_decay(name):
     assert not decays
 
 
+@pytest.mark.parametrize(("chosen", "rule"), RULES)
+def test_an_update_is_a_step_of_the_optimizer(chosen, rule):  # noqa: ARG001 (torch's own step is what counts here)
+    model = nn.Sequential(nn.Linear(5, 4), nn.Linear(4, 3))
+    models = [model, copy.deepcopy(model)]
+    optimizers = [build_optimizer(m, TrainConfig(epochs=1, weight_decay=DECAY, **chosen)) for m in models]
+    rng = torch.Generator().manual_seed(0)
+    for _ in range(4):
+        for pair in zip(*(m.parameters() for m in models), strict=True):
+            pair[0].grad = torch.randn(pair[0].shape, generator=rng)
+            pair[1].grad = pair[0].grad.clone()
+        update(optimizers[0])
+        optimizers[1].step()
+    for ours, torchs in zip(*(m.parameters() for m in models), strict=True):
+        assert torch.equal(ours, torchs)
+        assert ours.requires_grad
+    assert not is_capturable(optimizers[0])  # which takes a GPU
+
+
+def test_the_rate_of_a_captured_step_is_set_where_it_lies():
+    optimizer = SGD([nn.Parameter(torch.zeros(2))], lr=torch.tensor(0.5), fused=True)
+    rate = optimizer.param_groups[0]["lr"]
+    assert is_capturable(optimizer)
+    set_learning_rate(optimizer, 0.25)
+    assert optimizer.param_groups[0]["lr"] is rate
+    assert rate.item() == 0.25
+
+
 def test_the_learning_rate_is_set_for_all_parameters():
-    optimizer = build_optimizer(nn.Linear(2, 2), TrainConfig())
+    optimizer = build_optimizer(nn.Linear(2, 2), TrainConfig(epochs=1))
     set_learning_rate(optimizer, 0.123)
     assert [group["lr"] for group in optimizer.param_groups] == [0.123, 0.123]
 
@@ -178,6 +217,20 @@ def test_one_cycle_by_its_closed_form():
     assert found == pytest.approx(up + down, rel=1e-9)
 
 
+@pytest.mark.parametrize("schedule", ["cosine", "one-cycle"])
+@pytest.mark.parametrize("warmup", [0.0, 0.3])
+def test_a_schedule_over_steps_is_that_over_epochs_of_as_many(schedule, warmup):
+    whole = TrainConfig(schedule=schedule, warmup=warmup, steps=20, learning_rate=RATE)
+    found = [learning_rate(whole, step, 7) for step in range(1, 21)]  # 2 epochs of 7 steps, and 6 more
+    assert found == rates(config(schedule, warmup=warmup), 4)
+    assert found[-1] == pytest.approx(RATE * FINAL_RATE)
+
+
+def test_the_step_schedule_falls_by_epochs_also_where_steps_are_given():
+    falling = TrainConfig(schedule="step", step_epochs=2, step_factor=0.5, steps=7, learning_rate=RATE)
+    assert [learning_rate(falling, step, 3) for step in range(1, 8)] == [RATE] * 6 + [RATE / 2]
+
+
 EPOCHS, STEPS = st.integers(1, 8), st.integers(1, 40)
 
 
@@ -202,3 +255,39 @@ def test_the_rate_scales_the_whole_schedule(schedule):
     assert rates(replace(run, learning_rate=0.02), 3) == pytest.approx(
         [10 * rate for rate in rates(replace(run, learning_rate=0.002), 3)]
     )
+
+
+# The mean of the weights.
+
+
+def walk(model, steps):
+    """Put a model through made-up weights and statistics, a set for each step; yields each as numpy numbers."""
+    rng = np.random.default_rng(0)
+    for _ in range(steps):
+        numbers = {name: rng.normal(size=tuple(t.shape)) for name, t in floats(model).items()}
+        for name, tensor in floats(model).items():
+            tensor.data.copy_(torch.from_numpy(numbers[name]))
+        yield numbers
+
+
+def floats(model):
+    return {name: tensor for name, tensor in model.state_dict().items() if tensor.is_floating_point()}
+
+
+@pytest.mark.parametrize(("decay", "plain"), [(0.0, 1), (0.5, 2), (0.75, 4), (0.9, 10)])
+def test_the_average_is_the_plain_mean_at_first_and_then_forgets(decay, plain):
+    model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)).double()
+    mean = copy.deepcopy(model)
+    average, seen = WeightAverage(mean, decay), []
+    for step, numbers in enumerate(walk(model, 15), start=1):
+        seen.append(numbers)
+        average.set_step(step)
+        average.update(model)
+        for name, tensor in floats(mean).items():
+            values = np.stack([numbers[name] for numbers in seen])
+            expected = values[:plain].mean(axis=0)  # of the first 1 / (1 - decay) steps
+            for value in values[plain:]:
+                expected = decay * expected + (1 - decay) * value
+            np.testing.assert_allclose(tensor.numpy(), expected, rtol=1e-5, atol=1e-6, err_msg=f"{name}, step {step}")
+            np.testing.assert_array_equal(floats(model)[name].numpy(), numbers[name])  # what is trained stays
+    assert {"0.weight", "1.running_mean", "1.running_var"} <= floats(mean).keys()

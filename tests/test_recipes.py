@@ -61,8 +61,10 @@ def test_each_single_choice_goes_with_each_preset(kind, preset):
 
 @pytest.mark.parametrize("optimizer", get_args(OptimizerName))
 def test_an_optimizer_brings_its_own_defaults(optimizer):
-    train = build_config(overrides={"optimizer": optimizer}).train
-    expected = {"momentum": None, "nesterov": None, "weight_decay": 0.0, **OPTIMIZER_DEFAULTS[optimizer]}
+    before = file(optimizer="adagrad" if optimizer == "sgd" else "sgd", learning_rate=0.7, weight_decay=0.3)
+    train = build_config(file=before, overrides={"optimizer": optimizer}).train
+    none = {"momentum": None, "nesterov": None, "betas": None, "weight_decay": 0.0}
+    expected = {**none, **OPTIMIZER_DEFAULTS[optimizer]}
     assert {name: getattr(train, name) for name in expected} == expected
 
 
@@ -94,8 +96,12 @@ DROPPED = [
     ({"warmup": 0.5}, {"schedule": "cosine"}, {"warmup": 0.0}),
     ({"label_smoothing": 0.1}, {"loss": "mse"}, {"label_smoothing": 0.0}),
     ({"pool_size": 3, "pool_stride": 1}, {"pool": "none"}, {"pool_size": None, "pool_stride": None}),
-    ({"pool": "none"}, {"pool": "avg"}, {"pool_size": 2, "pool_stride": 2}),
-    ({"pool_size": 3, "pool_stride": 1}, {"pool_size": 2}, {"pool_stride": 2}),
+    ({"pool": "none", "channels": (8, 8)}, {"pool": "avg"}, {"pool_size": 2, "pool_stride": 2}),
+    ({"pool_size": 3, "pool_stride": 1, "channels": (8, 8)}, {"pool_size": 2}, {"pool_stride": 2}),
+    ({"optimizer": "adam", "betas": (0.5, 0.6)}, {"optimizer": "adamw"}, {"betas": None}),
+    ({"optimizer": "adam", "betas": (0.5, 0.6)}, {"optimizer": "sgd"}, {"betas": None, "momentum": 0.9}),
+    ({"epochs": 3}, {"steps": 50}, {"steps": 50, "epochs": None}),
+    ({"steps": 50}, {"epochs": 3}, {"steps": None, "epochs": 3}),
 ]
 
 
@@ -185,5 +191,63 @@ def test_overrides_are_checked_like_a_file():
 
 
 def test_the_stride_of_a_pool_is_its_side_unless_given():
-    assert file(pool_size=3).model.pool_stride == 3
-    assert file(pool_size=3, pool_stride=2).model.pool_stride == 2
+    assert file(channels=(8, 8), pool_size=3).model.pool_stride == 3
+    assert file(channels=(8, 8), pool_size=3, pool_stride=2).model.pool_stride == 2
+    assert file(channels=(8, 8), pool_size=(1, 3)).model.pool_stride == (1, 3)
+
+
+# How long to train, and blocks: of each there are two forms.
+
+
+@pytest.mark.parametrize(("kind", "preset"), EVERY_PRESET)
+def test_any_preset_can_be_cut_to_epochs_or_to_steps(kind, preset):
+    for name, other in (("epochs", "steps"), ("steps", "epochs")):
+        train = build_config(kind=kind, preset=preset, overrides={name: 7}).train
+        assert (getattr(train, name), getattr(train, other)) == (7, None)
+        assert train.total_steps(10) == {"epochs": 70, "steps": 7}[name]
+
+
+def test_epochs_and_steps_at_once_are_refused():
+    for preset in get_args(PresetName):
+        with pytest.raises(ValueError, match="give epochs or steps to train for, one of the two"):
+            build_config(preset=preset, overrides={"epochs": 2, "steps": 9})
+
+
+@pytest.mark.parametrize("preset", get_args(PresetName))
+def test_another_number_of_blocks_drops_what_fits_the_old_ones(preset):
+    before = PRESETS["cnn"][preset]
+    model = build_config(preset=preset, overrides={"channels": (8, 16)}).model
+    assert model.channels == (8, 16)
+    assert (model.kernel_size, model.stride, model.pool_size, model.pool_stride) == (3, 1, 2, 2)  # the defaults
+    assert (model.padding, model.hidden_sizes) == (before["padding"], before["hidden_sizes"])  # these fit any
+
+
+@pytest.mark.parametrize("preset", get_args(PresetName))
+def test_other_channels_of_as_many_blocks_drop_nothing(preset):
+    run = build_config(preset=preset, overrides={})
+    channels = tuple(2 * size for size in run.model.channels)
+    expected = {**values(run), "channels": channels}
+    assert values(build_config(preset=preset, overrides={"channels": channels})) == expected
+    assert values(build_config(file=run, overrides={"channels": channels})) == expected
+
+
+def test_one_number_for_all_blocks_stays_with_any_number_of_them():
+    before = file(channels=(8, 8), kernel_size=5, stride=1, pool_size=(1, 2), padding="same")
+    model = build_config(file=before, overrides={"channels": (4, 4, 4)}).model
+    assert (model.kernel_size, model.stride, model.pool_size, model.pool_stride) == (5, 1, 2, 2)
+
+
+def test_numbers_given_for_each_block_count_before_the_presets():
+    overrides = {"channels": (8, 16), "kernel_size": (3, 5), "stride": (1, 2), "pool_size": (2, 1)}
+    model = build_config(preset="fast", overrides=overrides).model
+    assert overrides.items() <= asdict(model).items()
+    assert model.pool_stride == (2, 1)
+    with pytest.raises(ValueError, match="kernel_size must be one number, or one for each of the 3 blocks, not 3,5"):
+        build_config(preset="fast", overrides={"kernel_size": (3, 5)})
+
+
+@pytest.mark.parametrize("preset", get_args(PresetName))
+def test_max_and_average_pooling_have_the_same_windows(preset):
+    run = build_config(preset=preset, overrides={})
+    assert values(build_config(preset=preset, overrides={"pool": "avg"})) == {**values(run), "pool": "avg"}
+    assert build_config(preset=preset, overrides={"pool": "none"}).model.pool_size is None

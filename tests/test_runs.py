@@ -3,13 +3,14 @@
 import csv
 import math
 import os
+import tomllib
 from pathlib import Path
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from digitnet.config import MAX_SIZE, MLPConfig, RunConfig, TrainConfig
+from digitnet.config import MAX_SIZE, CNNConfig, MLPConfig, RunConfig, TrainConfig
 from digitnet.errors import CheckpointError, UsageError
 from digitnet.recipes import PRESETS, build_config
 from digitnet.runs import create_run_folder, find_checkpoint, read_config, write_config, write_metrics
@@ -85,12 +86,23 @@ def test_a_data_set_of_any_name_comes_back(tmp_path_factory, name):
 )
 def test_numbers_come_back_exactly(tmp_path_factory, learning_rate, dropout, seed, sizes, nesterov):
     train = TrainConfig(
-        optimizer="sgd", momentum=0.9, nesterov=nesterov, learning_rate=learning_rate, seed=seed, patience=3
+        epochs=3, optimizer="sgd", momentum=0.9, nesterov=nesterov, learning_rate=learning_rate, seed=seed, patience=3
     )
     config = RunConfig(model=MLPConfig(hidden_sizes=tuple(sizes), dropout=dropout), train=train)
     folder = tmp_path_factory.getbasetemp()
     write_config(folder, config)
     assert read_config(folder / "config.toml") == config
+
+
+@pytest.mark.parametrize("pool_size", [2, (1, 2)])
+def test_numbers_for_each_block_come_back(tmp_path, pool_size):
+    model = CNNConfig(channels=(4, 8), kernel_size=(5, 3), stride=(1, 2), pool_size=pool_size, pool_stride=pool_size)
+    config = RunConfig(model=model, train=TrainConfig(steps=7, betas=(0.7, 0.95), weight_average=0.99))
+    write_config(tmp_path, config)
+    assert read_config(tmp_path / "config.toml") == config
+    written = tomllib.loads((tmp_path / "config.toml").read_text())
+    assert (written["model"]["kernel_size"], written["train"]["betas"]) == ([5, 3], [0.7, 0.95])
+    assert "epochs" not in written["train"]
 
 
 @pytest.mark.parametrize(
@@ -103,6 +115,9 @@ def test_numbers_come_back_exactly(tmp_path_factory, learning_rate, dropout, see
         ('[model]\nkind = "mlp"\n[train]\nepoch = 3', "config.toml: epoch is not a setting of Train"),
         ('[model]\nkind = "mlp"\n[train]\nepochs = true', "config.toml: epochs must be a whole number, not True"),
         ('[model]\nkind = "mlp"\n[train]\n[more]', r"config.toml: unknown table \[more\]"),
+        ('[model]\nkind = "mlp"\n[train]\nseed = 1', "config.toml: give epochs or steps to train for, one of the two"),
+        ('[model]\nkind = "mlp"\n[train]\nepochs = 1\nsteps = 1', "config.toml: give epochs or steps to train for"),
+        ('[model]\nkind = "mlp"\n[train]\nsteps = 1\nbetas = 0.9', "config.toml: betas must be a list of numbers"),
     ],
 )
 def test_a_configuration_that_describes_no_run_is_refused(tmp_path, text, message):

@@ -52,6 +52,18 @@ def parse_sizes(text: str, option: str) -> tuple[int, ...]:
         raise UsageError(f"{option} takes whole numbers with commas between, such as 64,32, not {text!r}") from None
 
 
+def parse_numbers(text: str, option: str) -> tuple[float, ...]:
+    """Parse ``0.9,0.999``.
+
+    Raises:
+        UsageError: There is something else than numbers between the commas.
+    """
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"{option} takes numbers with a comma between, such as 0.9,0.999, not {text!r}") from None
+
+
 def parse_share(text: str, option: str) -> float:
     """Parse an accuracy: ``0.993`` or ``99.3%``, in (0, 1].
 

@@ -7,227 +7,73 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from digitnet.cli.options import DataDirOption, choices, parse_seconds, parse_share, parse_sizes, print_json
-from digitnet.config import (
-    ActivationName,
-    AugmentName,
-    DeviceName,
-    LossName,
-    ModelKind,
-    OptimizerName,
-    PaddingName,
-    PoolName,
-    PrecisionName,
-    RunConfig,
-    ScheduleName,
+from digitnet.cli import train_options as option
+from digitnet.cli.options import (
+    DataDirOption,
+    parse_numbers,
+    parse_seconds,
+    parse_share,
+    parse_sizes,
+    print_json,
 )
+from digitnet.config import PER_BLOCK, RunConfig
 from digitnet.errors import UsageError
-from digitnet.recipes import PresetName, build_config
+from digitnet.recipes import build_config
 
 if TYPE_CHECKING:
     from digitnet.data.digits import Digits
 
-DATA, NETWORK, RULE, STOP, OUTPUT = (
-    "Data",
-    "Network",
-    "Loss and optimizer",
-    "When to stop",
-    "Output and machine",
-)
-
 
 def train(
     ctx: typer.Context,
-    model: Annotated[
-        ModelKind | None, typer.Option(metavar="NAME", help=f"Kind of network: {choices(ModelKind)}. Left out: cnn.")
-    ] = None,
-    preset: Annotated[
-        PresetName | None,
-        typer.Option(
-            metavar="NAME",
-            help=f"A ready recipe, which any option overrides: {choices(PresetName)}. Left out: standard.",
-        ),
-    ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.toml", help="Settings from a file, such as a run folder's config.toml, instead."),
-    ] = None,
-    dataset: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME|DIR",
-            help="mnist; strokes, which are built in; or a folder with sub-folders 0 to 9 or IDX files. "
-            "Left out: mnist, and strokes where there is none.",
-            rich_help_panel=DATA,
-        ),
-    ] = None,
+    model: option.Model = None,
+    preset: option.Preset = None,
+    config: option.Config = None,
+    dataset: option.Dataset = None,
     data_dir: DataDirOption = None,
-    train_size: Annotated[
-        int | None,
-        typer.Option(help="Train on only so many images; of strokes, draw so many.", rich_help_panel=DATA),
-    ] = None,
-    augment: Annotated[
-        AugmentName | None,
-        typer.Option(
-            metavar="NAME",
-            help=f"Random variants of each image: {choices(AugmentName)} (which bends it too).",
-            rich_help_panel=DATA,
-        ),
-    ] = None,
-    hidden_sizes: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N,N,...",
-            help="Units of each hidden dense layer; none: no hidden layer.",
-            rich_help_panel=NETWORK,
-        ),
-    ] = None,
-    channels: Annotated[
-        str | None,
-        typer.Option(metavar="N,N,...", help="CNN: kernels of each block's convolutions.", rich_help_panel=NETWORK),
-    ] = None,
-    convs_per_block: Annotated[
-        int | None, typer.Option(help="CNN: convolutions before each pooling.", rich_help_panel=NETWORK)
-    ] = None,
-    kernel_size: Annotated[
-        int | None, typer.Option(help="CNN: side of a kernel in pixels: 3, 5 or 7.", rich_help_panel=NETWORK)
-    ] = None,
-    stride: Annotated[
-        int | None, typer.Option(help="CNN: step of each block's first convolution.", rich_help_panel=NETWORK)
-    ] = None,
-    padding: Annotated[
-        PaddingName | None,
-        typer.Option(
-            metavar="NAME",
-            help=f"CNN: {choices(PaddingName)}: zeros around the edge, or none.",
-            rich_help_panel=NETWORK,
-        ),
-    ] = None,
-    pool: Annotated[
-        PoolName | None,
-        typer.Option(metavar="NAME", help=f"CNN: {choices(PoolName)}, at each block's end.", rich_help_panel=NETWORK),
-    ] = None,
-    pool_size: Annotated[
-        int | None, typer.Option(help="CNN: side of the pooling window.", rich_help_panel=NETWORK)
-    ] = None,
-    pool_stride: Annotated[
-        int | None,
-        typer.Option(help="CNN: step of the pooling window. Left out: its side.", rich_help_panel=NETWORK),
-    ] = None,
-    activation: Annotated[
-        ActivationName | None,
-        typer.Option(metavar="NAME", help=f"After each layer: {choices(ActivationName)}.", rich_help_panel=NETWORK),
-    ] = None,
-    dropout: Annotated[
-        float | None,
-        typer.Option(help="Share of a dense layer's inputs left out in training.", rich_help_panel=NETWORK),
-    ] = None,
-    batch_norm: Annotated[
-        bool | None,
-        typer.Option(
-            "--batch-norm/--no-batch-norm",
-            help="Normalise each layer over the batch.",
-            rich_help_panel=NETWORK,
-        ),
-    ] = None,
-    loss: Annotated[
-        LossName | None,
-        typer.Option(metavar="NAME", help=f"What training makes small: {choices(LossName)}.", rich_help_panel=RULE),
-    ] = None,
-    label_smoothing: Annotated[
-        float | None,
-        typer.Option(help="Share of the target spread over all digits; cross-entropy and bce.", rich_help_panel=RULE),
-    ] = None,
-    optimizer: Annotated[
-        OptimizerName | None,
-        typer.Option(
-            metavar="NAME", help=f"What turns gradients into updates: {choices(OptimizerName)}.", rich_help_panel=RULE
-        ),
-    ] = None,
-    learning_rate: Annotated[
-        float | None,
-        typer.Option(
-            help="Size of an update, at the schedule's peak. Left out: the optimizer's own.",
-            rich_help_panel=RULE,
-        ),
-    ] = None,
-    momentum: Annotated[
-        float | None,
-        typer.Option(help="Share of the last update kept in the next; sgd and rmsprop.", rich_help_panel=RULE),
-    ] = None,
-    nesterov: Annotated[
-        bool | None,
-        typer.Option("--nesterov/--no-nesterov", help="sgd: Nesterov's momentum.", rich_help_panel=RULE),
-    ] = None,
-    weight_decay: Annotated[
-        float | None, typer.Option(help="How strongly weights are drawn to zero.", rich_help_panel=RULE)
-    ] = None,
-    schedule: Annotated[
-        ScheduleName | None,
-        typer.Option(
-            metavar="NAME", help=f"How the learning rate changes: {choices(ScheduleName)}.", rich_help_panel=RULE
-        ),
-    ] = None,
-    warmup: Annotated[
-        float | None,
-        typer.Option(help="cosine, one-cycle: share of all steps in which it rises.", rich_help_panel=RULE),
-    ] = None,
-    step_epochs: Annotated[
-        int | None, typer.Option(help="step: epochs between two falls.", rich_help_panel=RULE)
-    ] = None,
-    step_factor: Annotated[
-        float | None, typer.Option(help="step: what each fall multiplies it by.", rich_help_panel=RULE)
-    ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images per step.", rich_help_panel=RULE)] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training images.", rich_help_panel=STOP)] = None,
-    patience: Annotated[
-        int | None, typer.Option(help="Epochs to wait for a better validation loss.", rich_help_panel=STOP)
-    ] = None,
-    until_accuracy: Annotated[
-        str | None,
-        typer.Option(metavar="SHARE", help="Validation accuracy to stop at: 0.99 or 99%.", rich_help_panel=STOP),
-    ] = None,
-    time_budget: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TIME",
-            help="Time to train for: 60s, 5m or 1h30m; the schedule still runs over --epochs.",
-            rich_help_panel=STOP,
-        ),
-    ] = None,
-    output: Annotated[
-        Path,
-        typer.Option(metavar="DIR", help="Folder of runs, in which the run gets its own.", rich_help_panel=OUTPUT),
-    ] = Path("checkpoints"),
-    name: Annotated[
-        str | None,
-        typer.Option(help="The run's name. Left out: its network, data set and a number.", rich_help_panel=OUTPUT),
-    ] = None,
-    json_: Annotated[
-        bool, typer.Option("--json", help="Print the summary as one JSON document.", rich_help_panel=OUTPUT)
-    ] = False,
-    seed: Annotated[
-        int | None,
-        typer.Option(help="The same seed gives the same weights, bit for bit on the CPU.", rich_help_panel=OUTPUT),
-    ] = None,
-    device: Annotated[
-        DeviceName | None,
-        typer.Option(
-            metavar="NAME", help=f"{choices(DeviceName)}; auto takes a GPU where there is one.", rich_help_panel=OUTPUT
-        ),
-    ] = None,
-    precision: Annotated[
-        PrecisionName | None,
-        typer.Option(
-            metavar="NAME",
-            help=f"{choices(PrecisionName)}; auto takes bf16 where the hardware multiplies in it.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = None,
+    train_size: option.TrainSize = None,
+    augment: option.Augment = None,
+    hidden_sizes: option.HiddenSizes = None,
+    channels: option.Channels = None,
+    convs_per_block: option.ConvsPerBlock = None,
+    kernel_size: option.KernelSize = None,
+    stride: option.Stride = None,
+    padding: option.Padding = None,
+    pool: option.Pool = None,
+    pool_size: option.PoolSize = None,
+    pool_stride: option.PoolStride = None,
+    activation: option.Activation = None,
+    dropout: option.Dropout = None,
+    batch_norm: option.BatchNorm = None,
+    loss: option.Loss = None,
+    label_smoothing: option.LabelSmoothing = None,
+    optimizer: option.Optimizer = None,
+    learning_rate: option.LearningRate = None,
+    momentum: option.Momentum = None,
+    nesterov: option.Nesterov = None,
+    betas: option.Betas = None,
+    weight_decay: option.WeightDecay = None,
+    weight_average: option.WeightAverage = None,
+    schedule: option.Schedule = None,
+    warmup: option.Warmup = None,
+    step_epochs: option.StepEpochs = None,
+    step_factor: option.StepFactor = None,
+    batch_size: option.BatchSize = None,
+    epochs: option.Epochs = None,
+    steps: option.Steps = None,
+    patience: option.Patience = None,
+    until_accuracy: option.UntilAccuracy = None,
+    time_budget: option.TimeBudget = None,
+    output: option.Output = Path("checkpoints"),
+    name: option.Name = None,
+    json_: option.Json = False,
+    seed: option.Seed = None,
+    device: option.Device = None,
+    precision: option.Precision = None,
 ) -> None:
     """Train a network and save it in a folder of its own, checkpoints/NAME."""
     # Settings are read through ctx.params, by their names: forty of them need no forty lines here.
@@ -244,9 +90,12 @@ def _configure(params: dict[str, Any]) -> RunConfig:
 
     kind, preset, path = params["model"], params["preset"], params["config"]
     overrides = {key: value for key, value in params.items() if value is not None and key not in NOT_SETTINGS}
-    for key in ("hidden_sizes", "channels"):
+    for key in ("hidden_sizes", "channels", *PER_BLOCK):
         if key in overrides:
-            overrides[key] = parse_sizes(overrides[key], _option(key))
+            sizes = parse_sizes(overrides[key], _option(key))
+            overrides[key] = sizes[0] if key in PER_BLOCK and len(sizes) == 1 else sizes
+    if "betas" in overrides:
+        overrides["betas"] = parse_numbers(overrides["betas"], _option("betas"))
     if "until_accuracy" in overrides:
         overrides["until_accuracy"] = parse_share(overrides["until_accuracy"], _option("until_accuracy"))
     if "time_budget" in overrides:
@@ -282,7 +131,7 @@ def _run(
     check_run_name(name)
     config, train_digits, validation = _load(config, data_dir, may_fall_back)
     stem = f"{config.kind}-{Path(config.train.dataset).resolve().name}"
-    with _run_folder(output, name, stem) as folder, console.training_view(config.train) as show:
+    with _run_folder(output, name, stem) as folder, console.training_view() as show:
         for result in train_run(config, train_digits, validation, folder):
             show(result)
     assert isinstance(result, EpochResult)  # every run ends with one

@@ -1,7 +1,8 @@
 """Random variants of a batch of images, made on the device that they are on. Never a flip: digits are not symmetric.
 
 Sources: Simard, Steinkraus and Platt, "Best practices for convolutional neural networks applied to visual document
-analysis" (2003), for affine and elastic distortions of digits.
+analysis" (2003), for affine and elastic distortions of digits; Castro et al., "Morpho-MNIST" (2019), for strokes made
+thinner and thicker.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ ROTATION_RAD = math.radians(10)
 SCALE = 0.10
 SHEAR = 0.15
 SHIFT = 2 / 14  # of half the image's side: 2 pixels of 28
-ELASTIC = 0.06  # standard deviation of a knot's displacement, of half the image's side: 0.84 pixels
+ELASTIC = 0.03  # standard deviation of a knot's displacement, of half the image's side: 0.42 pixels
+WIDTH = 0.7  # largest share of the way to strokes wider, or thinner, by a pixel on each side
 ELASTIC_KNOTS = 6  # knots a side: bends of about a stroke's length
 
 
@@ -27,7 +29,8 @@ def augment(images: Tensor, name: AugmentName, generator: torch.Generator) -> Te
 
     Args:
         images: (N, 1, 28, 28) float32 in [0, 1], black outside.
-        name: none returns the images as they are; affine turns, scales, shears and shifts; elastic bends as well.
+        name: none returns the images as they are; affine turns, scales, shears and shifts; elastic bends as well; all
+            varies the stroke's width, too.
         generator: On the images' device.
 
     Returns:
@@ -36,8 +39,10 @@ def augment(images: Tensor, name: AugmentName, generator: torch.Generator) -> Te
     if name == "none":
         return images
     grid = F.affine_grid(_random_maps(len(images), generator), list(images.shape), align_corners=False)
-    if name == "elastic":
+    if name != "affine":
         grid = grid + _random_bends(len(images), images.shape[-1], generator)
+    if name == "all":
+        images = _random_widths(images, generator)
     return F.grid_sample(images, grid, align_corners=False)
 
 
@@ -55,5 +60,28 @@ def _random_maps(count: int, generator: torch.Generator) -> Tensor:
 def _random_bends(count: int, size: int, generator: torch.Generator) -> Tensor:
     """Draw smooth displacement fields, (count, size, size, 2): random knots with a bicubic surface through them."""
     knots = torch.randn(count, 2, ELASTIC_KNOTS, ELASTIC_KNOTS, generator=generator, device=generator.device)
-    field = F.interpolate(knots * ELASTIC, size=(size, size), mode="bicubic", align_corners=True)
-    return field.permute(0, 2, 3, 1)
+    curves = _bicubic(ELASTIC_KNOTS, size, generator.device)
+    return (curves @ (knots * ELASTIC) @ curves.T).permute(0, 2, 3, 1)
+
+
+def _bicubic(knots: int, size: int, device: torch.device) -> Tensor:
+    """Return the matrix, (size, knots), that turns knots into points of the bicubic curve through them.
+
+    Applied along both axes it is bicubic interpolation, at a tenth of its time on a CPU.
+    """
+    unit = torch.eye(knots, device=device).view(1, knots, knots, 1)
+    return F.interpolate(unit, size=(size, 1), mode="bicubic", align_corners=True).view(knots, size).T
+
+
+def _random_widths(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Mix each image with itself dilated or eroded, (N, 1, 28, 28): strokes wider or thinner by parts of a pixel."""
+    share = torch.rand(len(images), 1, 1, 1, generator=generator, device=generator.device) * (2 * WIDTH) - WIDTH
+    wider, thinner = _dilate(images), -_dilate(-images)
+    return images.lerp(torch.where(share > 0, wider, thinner), share.abs())
+
+
+def _dilate(images: Tensor) -> Tensor:
+    """Return the largest of each pixel and its neighbours, black outside; max pooling would take four times as long."""
+    padded = F.pad(images, (1, 1, 1, 1))
+    rows = torch.maximum(torch.maximum(padded[..., :-2, :], padded[..., 1:-1, :]), padded[..., 2:, :])
+    return torch.maximum(torch.maximum(rows[..., :-2], rows[..., 1:-1]), rows[..., 2:])
