@@ -15,7 +15,8 @@ from benchmarks.product import matrix_product, wait_for
 from digitnet.config import AugmentName, CNNConfig
 from digitnet.data.load import load_digits, load_training
 from digitnet.device import choose_precision
-from digitnet.engine import EpochResult, evaluate, fit
+from digitnet.engine import EpochResult, fit
+from digitnet.evaluation import evaluate
 from digitnet.losses import build_loss
 from digitnet.training import new_model
 

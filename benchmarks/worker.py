@@ -19,7 +19,7 @@ from benchmarks.measure import Part
 from benchmarks.product import matrix_product
 from digitnet import __version__
 from digitnet.data.load import load_digits, load_training
-from digitnet.device import choose_device, choose_precision
+from digitnet.device import choose_device, choose_precision, keep_freed_memory
 from digitnet.errors import DigitnetError
 
 PARTS: dict[str, Callable[..., Part]] = {
@@ -75,6 +75,7 @@ def _answer(value: Any) -> None:
 def main() -> int:
     """Do what the command line asks for; return the exit code."""
     name, options = sys.argv[1], json.loads(sys.argv[2])
+    keep_freed_memory()  # as the commands do
     try:
         if name == "probe":
             probe(options["device"])

@@ -127,7 +127,11 @@ def _read_document(path: Path, text: str | None) -> tuple[RunConfig, TrainingRec
     try:
         document = json.loads(text)
         if document["format"] != FORMAT:
-            advice = "a newer digitnet wrote it" if document["format"] > FORMAT else "train the network again"
+            advice = (
+                "a newer digitnet wrote it"
+                if document["format"] > FORMAT
+                else "train the network again, or use --checkpoint pretrained-cnn"
+            )
             raise CheckpointError(f"{path} has format {document['format']}, and this digitnet reads {FORMAT}; {advice}")
         return RunConfig.from_dict(document["config"]), _read_record(document["record"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:

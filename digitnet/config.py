@@ -63,7 +63,7 @@ class CNNConfig:
     """same: half a kernel of zeros on each side; valid: none."""
     pool: PoolName = "max"
     pool_size: PerBlock | None = None
-    """Side of the pooling window; 1 leaves a block without pooling; None with pool none."""
+    """Side of the pooling window; 1, with a step of 1, leaves a block without pooling; None with pool none."""
     pool_stride: PerBlock | None = None
     """Step of the pooling window; None with pool none."""
     hidden_sizes: tuple[int, ...] = ()
@@ -290,6 +290,7 @@ def _slide(layer: str, size: int, window: int, stride: int, margin: int) -> int:
     """
     if window > size + 2 * margin:
         raise ValueError(
-            f"nothing is left of the feature map: {layer} has a {window}x{window} window and gets {size}x{size} pixels"
+            f"nothing is left of the feature map: {layer} has a {window}x{window} window and gets {size}x{size} "
+            "pixels; try padding same, or less pooling"
         )
     return (size + 2 * margin - window) // stride + 1

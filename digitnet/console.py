@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # each command brings in what it uses, and Rich is for tables
 COUNT_STEP = 256
 
 STOPS = {
-    "epochs": "all epochs done",
+    "epochs": "trained to the end",
     "patience": "no better validation loss for --patience epochs",
     "until-accuracy": "--until-accuracy reached",
     "time-budget": "--time-budget used up",

@@ -19,13 +19,14 @@ from digitnet.data.augment import augment
 from digitnet.data.digits import Digits
 from digitnet.device import derive_seed, generator
 from digitnet.errors import DigitnetError
+from digitnet.evaluation import evaluate
+from digitnet.gauge import Gauge
 from digitnet.losses import LossFunction, build_loss
-from digitnet.metrics import Metrics, confusion_counts, standard_error
-from digitnet.models import DigitNet
+from digitnet.metrics import Metrics, standard_error
+from digitnet.models import DigitNet, to_float
 from digitnet.optim import WeightAverage, build_optimizer, is_capturable, learning_rate, set_learning_rate, update
 
 CPU = torch.device("cpu")
-EVAL_BATCH = 250  # what a CPU's caches hold
 REPORTS_PER_EPOCH = 20  # how often the loss is fetched from the device for the bar
 
 StopReason = Literal["epochs", "patience", "until-accuracy", "time-budget"]
@@ -62,8 +63,9 @@ class EpochResult:
     """Likewise."""
     validation: Metrics
     best: bool
-    """Whether this epoch is the one to keep so far: of those whose validation accuracy is within a standard error of
-    the highest, which chance alone would bring about, the last, trained for longest and at the lowest rate."""
+    """Whether this epoch is the one to keep so far: the last whose validation accuracy is within a standard error of
+    the highest before it. A difference so small says little, and most schedules end at their lowest rate. With a
+    patience, which is there to stop before the network learns its images by heart, it is the highest itself."""
     images_per_s: float
     elapsed_s: float
     """Since training began, validation included."""
@@ -105,29 +107,6 @@ def train_step(
     return loss.detach(), (logits.detach().argmax(1) == targets).sum()
 
 
-@torch.inference_mode()
-def evaluate(model: DigitNet, digits: Digits, loss_fn: LossFunction, dtype: torch.dtype = torch.float32) -> Metrics:
-    """Count what a model makes of labelled images, on the device that both are on. Each image counts once."""
-    was_training = model.training
-    model.eval()
-    device = digits.images.device
-    loss_sum = torch.zeros((), device=device)
-    confusion = torch.zeros(10, 10, dtype=torch.int64, device=device)
-    for start in range(0, len(digits), EVAL_BATCH):
-        images, targets = digits.images[start : start + EVAL_BATCH], digits.targets[start : start + EVAL_BATCH]
-        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            logits = model(to_float(images)).float()
-        loss_sum += loss_fn(logits, targets) * len(targets)
-        confusion += confusion_counts(logits.argmax(1), targets)
-    model.train(was_training)
-    return Metrics(loss=loss_sum.item() / len(digits), confusion=tuple(map(tuple, confusion.tolist())))
-
-
-def to_float(images: Tensor) -> Tensor:
-    """Turn uint8 images into what a model takes: float32 in [0, 1], the same shape."""
-    return images.float().div_(255)
-
-
 def fit(
     model: DigitNet,
     train: Digits,
@@ -144,23 +123,23 @@ def fit(
     Args:
         model: On the device of the digits. With a weight_average, it gets the mean, and a copy of it is trained.
         train: What to train on.
-        validation: What the best epoch is chosen by, with the one-standard-error rule (Breiman et al., "Classification
-            and regression trees", 1984, section 3.4.3).
+        validation: What the best epoch is chosen by.
         config: The rule; its device and precision are the caller's to honour, by where the digits are and ``dtype``.
         dtype: What matrix products run in.
 
     Raises:
         DigitnetError: The loss is no longer a finite number.
     """
+    stopping = _Stopping(config, started=time.monotonic())
     trainer = _Trainer(model, train, config, dtype)
     validation_loss_fn = build_loss(config.loss)  # smoothing is for training
-    stopping = _Stopping(config, started=time.monotonic())
     highest = 0.0
     for epoch in range(1, trainer.epochs + 1):
         trained = yield from trainer.train_epoch(epoch, stopping)
         metrics = evaluate(model, validation, validation_loss_fn, dtype)
         trainer.check(metrics.loss, trained.step)
-        is_best = metrics.accuracy >= highest - standard_error(highest, metrics.count)
+        slack = standard_error(highest, metrics.count) if config.patience is None else 0.0
+        is_best = metrics.accuracy >= highest - slack
         highest = max(highest, metrics.accuracy)
         stop = stopping.reason(metrics, last=epoch == trainer.epochs)
         yield EpochResult(
@@ -307,30 +286,6 @@ class _Trainer:
             rate = learning_rate(self._config, step, self._steps_per_epoch)
             raise DigitnetError(f"the loss is {loss} by step {step}, at a learning rate of {rate:.3g}; try a lower one")
         return loss
-
-
-class Gauge:
-    """Reads a number that grows on a device without making the host wait for it: on a GPU, what has arrived so far."""
-
-    def __init__(self, number: Tensor) -> None:
-        self._number = number
-        self._arrived = (0.0, 0)
-        self._copy: Tensor | None = None
-        self._copied: torch.cuda.Event | None = None
-        self._at = 0
-
-    def read(self, at: int) -> tuple[float, int]:
-        """Return the number and when it was that; ``at`` says when it is now, in images. (0, 0) is not known yet."""
-        if not self._number.is_cuda:
-            return self._number.item(), at
-        if self._copy is not None and self._copied is not None and self._copied.query():  # type: ignore[no-untyped-call]
-            self._arrived, self._copied = (self._copy.item(), self._at), None
-        if self._copied is None:
-            self._copy = torch.empty_like(self._number, device="cpu", pin_memory=True)
-            self._copy.copy_(self._number, non_blocking=True)
-            self._copied, self._at = torch.cuda.Event(), at  # type: ignore[no-untyped-call]
-            self._copied.record()
-        return self._arrived
 
 
 def epoch_batches(count: int, epoch: int, config: TrainConfig, device: torch.device = CPU) -> tuple[Tensor, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from digitnet.config import NUM_CLASSES
@@ -75,7 +76,8 @@ class Metrics:
 def confusion_counts(preds: Tensor, targets: Tensor) -> Tensor:
     """Count predictions by target: preds and targets, (N,) int64, to (10, 10) int64, on their device."""
     pairs = targets * NUM_CLASSES + preds
-    return pairs.bincount(minlength=NUM_CLASSES**2).view(NUM_CLASSES, NUM_CLASSES)
+    counts = pairs.new_zeros(NUM_CLASSES**2).index_add_(0, pairs, torch.ones_like(pairs))  # bincount waits for a GPU
+    return counts.view(NUM_CLASSES, NUM_CLASSES)
 
 
 def standard_error(share: float, count: int) -> float:

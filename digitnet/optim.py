@@ -12,11 +12,6 @@ from torch.optim import Optimizer
 
 from digitnet.config import TrainConfig
 
-# Building an optimizer imports torch._dynamo, for 0.8 s, to keep this method from being compiled. Nothing here is
-# compiled, so the method is named as what torch._dynamo would have made of it: itself.
-if (_add_param_group := getattr(Optimizer.add_param_group, "__wrapped__", None)) is not None:
-    setattr(_add_param_group, "__dynamo_disable", _add_param_group)
-
 FINAL_RATE = 1e-3  # where one-cycle and cosine end, as a share of the learning rate
 FIRST_RATE = 0.04  # where one-cycle begins (fastai's and PyTorch's 1/25)
 
@@ -26,6 +21,7 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
 
     Source for the exception: Goyal et al., "Accurate, large minibatch SGD" (2017), section 5.1.
     """
+    _keep_dynamo_out()
     matrices = [p for p in model.parameters() if p.ndim > 1]
     vectors = [p for p in model.parameters() if p.ndim <= 1]
     groups = [
@@ -37,20 +33,30 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
     betas, device = (first_beta, second_beta), matrices[0].device.type
     on_gpu = device == "cuda"
     # On a GPU the rate lies on the device, so that setting it waits for nothing and a captured step reads the new one.
-    rate: Any = torch.tensor(config.learning_rate, device="cuda") if on_gpu else config.learning_rate
+    rate: Any = torch.tensor(config.learning_rate, device=matrices[0].device) if on_gpu else config.learning_rate
     match config.optimizer:
         case "sgd":
             return optim.SGD(groups, lr=rate, momentum=momentum, nesterov=bool(config.nesterov), fused=True)
         case "rmsprop":
             return optim.RMSprop(groups, lr=rate, momentum=momentum, capturable=on_gpu)
         case "adagrad":
-            return optim.Adagrad(groups, lr=config.learning_rate, fused=device == "cpu")
+            return optim.Adagrad(groups, lr=config.learning_rate, fused=True if device == "cpu" else None)
         case "adadelta":
             return optim.Adadelta(groups, lr=rate, capturable=on_gpu)
         case "adam":
             return optim.Adam(groups, lr=rate, betas=betas, fused=True, capturable=on_gpu)
         case "adamw":
             return optim.AdamW(groups, lr=rate, betas=betas, fused=True, capturable=on_gpu)
+
+
+def _keep_dynamo_out() -> None:
+    """Keep the making of an optimizer from importing torch._dynamo, which takes 0.8 s.
+
+    PyTorch imports it to keep this method from being compiled. Nothing here is compiled, so the method is named as what
+    torch._dynamo would have made of it: itself.
+    """
+    if (method := getattr(Optimizer.add_param_group, "__wrapped__", None)) is not None:
+        setattr(method, "__dynamo_disable", method)
 
 
 @torch.no_grad()
@@ -118,9 +124,10 @@ def _cosine(start: float, end: float, progress: float) -> float:
 class WeightAverage:
     """A running mean of a network's weights and of batch normalisation's statistics, which often answers better.
 
-    Of the first steps it is the plain mean, so that it does not remember where training began.
+    At first it keeps less of its past, (t - 1) / (t + 8) at step t, so that short runs forget where they began.
 
-    Source: Polyak and Juditsky, "Acceleration of stochastic approximation by averaging" (1992).
+    Source: Polyak and Juditsky, "Acceleration of stochastic approximation by averaging" (1992); for the start,
+    tf.train.ExponentialMovingAverage.
     """
 
     def __init__(self, mean: nn.Module, decay: float) -> None:
@@ -130,7 +137,7 @@ class WeightAverage:
 
     def set_step(self, step: int) -> None:
         """Set how much the next update counts for; steps count from 1."""
-        self._share.fill_(max(1 - self._decay, 1 / step))
+        self._share.fill_(max(1 - self._decay, 9 / (step + 8)))
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:

@@ -18,10 +18,8 @@ from PIL import Image
 from torch import Tensor
 
 from digitnet.checkpoint import Checkpoint, load_checkpoint
-from digitnet.device import keep_freed_memory
-from digitnet.engine import to_float
 from digitnet.errors import PictureError
-from digitnet.models import DigitNet
+from digitnet.models import DigitNet, to_float
 from digitnet.pictures import read_digit, to_digit, upright
 from digitnet.runs import Found, find_checkpoint
 
@@ -72,7 +70,6 @@ class Classifier:
         self.path = found.path
         self.device = device or torch.device("cpu")
         self.model: DigitNet = checkpoint.build().to(self.device)
-        keep_freed_memory()
 
     @classmethod
     def load(cls, reference: str | Path | None = None, device: torch.device | None = None) -> Classifier:

@@ -62,6 +62,8 @@ SCHEDULE_DEFAULTS: dict[str, Settings] = {
 }
 POOL_DEFAULTS: dict[str, Settings] = {"max": {"pool_size": 2}, "avg": {"pool_size": 2}, "none": {}}
 
+WINDOWS = {"kernel_size", "stride", "pool_size", "pool_stride", "convs_per_block"}
+
 # What belongs to a choice and means nothing, or something else, beside another: choosing anew drops it.
 DEPENDENTS: dict[str, tuple[str, ...]] = {
     "optimizer": ("learning_rate", "momentum", "nesterov", "betas", "weight_decay"),
@@ -98,7 +100,7 @@ def build_config(
     if file is not None and kind not in (None, file.kind):
         raise ValueError(f"the configuration file describes a network of kind {file.kind}, not {kind}")
     kind = kind or (file.kind if file else "cnn")
-    base = _flatten(file) if file else dict(PRESETS[kind][preset or "standard"])
+    base = _flatten(file) if file else _preset(kind, preset or "standard", overrides)
     settings = _with_defaults(kind, {**_without_dependents(base, overrides), **overrides})
     return _split(kind, settings)
 
@@ -106,6 +108,15 @@ def build_config(
 def _flatten(config: RunConfig) -> dict[str, Any]:
     tables = config.to_dict()
     return {k: v for table in tables.values() for k, v in table.items() if k != "kind"}
+
+
+def _preset(kind: ModelKind, name: PresetName, overrides: Settings) -> dict[str, Any]:
+    settings = dict(PRESETS[kind][name])
+    if WINDOWS & overrides.keys() or len(overrides.get("channels", ())) not in (0, len(settings.get("channels", ()))):
+        settings.pop(
+            "padding", None
+        )  # without it, other windows than the preset's own may leave nothing of a feature map
+    return settings
 
 
 def _without_dependents(base: Settings, overrides: Settings) -> dict[str, Any]:

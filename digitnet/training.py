@@ -11,7 +11,7 @@ from digitnet import __version__
 from digitnet.checkpoint import TrainingRecord, save_checkpoint
 from digitnet.config import RunConfig
 from digitnet.data.digits import Digits
-from digitnet.device import choose_device, choose_precision, derive_seed, keep_freed_memory
+from digitnet.device import choose_device, choose_precision, derive_seed
 from digitnet.engine import EpochResult, Result, fit
 from digitnet.errors import DigitnetError
 from digitnet.models import DigitNet, build_model
@@ -32,7 +32,6 @@ def train_run(config: RunConfig, train: Digits, validation: Digits, folder: Path
         DigitnetError: Training went wrong.
         OSError: A file could not be written.
     """
-    keep_freed_memory()
     device = choose_device(config.train.device)
     dtype = choose_precision(config.train.precision, device)
     model = new_model(config, train).to(device)

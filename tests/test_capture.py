@@ -12,7 +12,8 @@ from digitnet import capture, engine
 from digitnet.capture import WARM_UP, CapturedStep
 from digitnet.config import CNNConfig, MLPConfig, TrainConfig
 from digitnet.data.digits import Digits
-from digitnet.engine import EpochResult, Gauge, StepResult, fit
+from digitnet.engine import EpochResult, StepResult, fit
+from digitnet.gauge import Gauge
 from digitnet.models import build_model
 
 MLP = MLPConfig(hidden_sizes=(16,), dropout=0.2, batch_norm=True)

@@ -189,7 +189,8 @@ def test_a_newer_format_is_said_to_be_newer(path):
 def test_the_first_format_is_refused_for_its_weights_stand_in_another_order(path):
     rewrite(path, change=lambda document: document.update(format=1))
     line = refusal(path)
-    assert line.endswith("has format 1, and this digitnet reads 2; train the network again")
+    advice = "train the network again, or use --checkpoint pretrained-cnn"
+    assert line.endswith(f"has format 1, and this digitnet reads 2; {advice}")
     assert "damaged" not in line
 
 

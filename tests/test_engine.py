@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from digitnet import engine
+from digitnet import engine, evaluation
 from digitnet.config import CNNConfig, MLPConfig, TrainConfig
 from digitnet.data.digits import Digits
-from digitnet.engine import EpochResult, Gauge, StepResult, epoch_batches, evaluate, fit, to_float, train_step
+from digitnet.engine import EpochResult, StepResult, epoch_batches, fit, train_step
 from digitnet.errors import DigitnetError
+from digitnet.evaluation import evaluate
+from digitnet.gauge import Gauge
 from digitnet.losses import build_loss
 from digitnet.metrics import Metrics
-from digitnet.models import build_model
+from digitnet.models import build_model, to_float
 from digitnet.optim import FINAL_RATE, build_optimizer, learning_rate
 
 LINEAR = MLPConfig(hidden_sizes=(), activation="identity")
@@ -196,7 +198,7 @@ def test_an_evaluation_does_not_depend_on_its_batches(monkeypatch, model_config,
     digits, model, loss_fn = noise(), fresh(model_config), build_loss(name)
     found = []
     for size in (1, 7, 50, 1000):
-        monkeypatch.setattr(engine, "EVAL_BATCH", size)
+        monkeypatch.setattr(evaluation, "EVAL_BATCH", size)
         found.append(evaluate(model, digits, loss_fn))
     assert len({metrics.confusion for metrics in found}) == 1
     logits = model.eval()(digits.images / 255)
@@ -308,16 +310,17 @@ def test_whole_epochs_of_steps_are_epochs_and_fewer_steps_begin_alike():
 
 
 def test_the_model_holds_the_mean_of_what_each_step_made():
-    decay, count = 0.6, 9  # 7 steps an epoch
+    decay, count = 0.3, 9  # 7 steps an epoch
     states = [trained(replace(CONFIG, epochs=None, steps=step), MLP) for step in range(1, count + 1)]
     found = trained(replace(CONFIG, epochs=None, steps=count, weight_average=decay), MLP)
     for name, tensor in found.items():
         if not tensor.is_floating_point():
             continue
         values = [state[name].double().numpy() for state in states]
-        mean = (values[0] + values[1]) / 2  # the plain mean as long as 1 / step is more than 1 - decay
-        for value in values[2:]:
-            mean = decay * mean + (1 - decay) * value
+        mean = values[0]
+        for step, value in enumerate(values[1:], start=2):
+            kept = min(decay, (step - 1) / (step + 8))
+            mean = kept * mean + (1 - kept) * value
         np.testing.assert_allclose(tensor.numpy(), mean, rtol=1e-4, atol=1e-6, err_msg=name)
     assert not np.allclose(found["head.output.weight"], states[-1]["head.output.weight"], atol=1e-4)
     assert {"head.norm1.running_mean", "head.norm1.running_var"} <= found.keys()

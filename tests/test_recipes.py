@@ -219,7 +219,7 @@ def test_another_number_of_blocks_drops_what_fits_the_old_ones(preset):
     model = build_config(preset=preset, overrides={"channels": (8, 16)}).model
     assert model.channels == (8, 16)
     assert (model.kernel_size, model.stride, model.pool_size, model.pool_stride) == (3, 1, 2, 2)  # the defaults
-    assert (model.padding, model.hidden_sizes) == (before["padding"], before["hidden_sizes"])  # these fit any
+    assert (model.padding, model.hidden_sizes) == ("same", before["hidden_sizes"])  # which fit any
 
 
 @pytest.mark.parametrize("preset", get_args(PresetName))
@@ -251,3 +251,26 @@ def test_max_and_average_pooling_have_the_same_windows(preset):
     run = build_config(preset=preset, overrides={})
     assert values(build_config(preset=preset, overrides={"pool": "avg"})) == {**values(run), "pool": "avg"}
     assert build_config(preset=preset, overrides={"pool": "none"}).model.pool_size is None
+
+
+WINDOWS = [
+    {"kernel_size": 5}, {"kernel_size": (3,) * 4}, {"stride": 2}, {"pool_size": 2}, {"convs_per_block": 2},
+    {"channels": (8, 16)}, {"channels": (8, 16, 32, 64)}, {"pool": "none"}, {"pool": "avg"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", WINDOWS, ids=str)
+@pytest.mark.parametrize("preset", ["fast", "standard"])
+def test_one_change_of_a_network_leaves_something_of_the_feature_map(preset, change):
+    if isinstance(change.get("kernel_size"), tuple) and preset == "fast":
+        change = {"kernel_size": (3,) * 3}
+    model = build_config(preset=preset, overrides=change).model
+    assert min(model.feature_map_sizes().values()) >= 1
+    assert {name: getattr(model, name) for name in change} == change
+
+
+def test_a_preset_keeps_its_padding_where_its_windows_are_its_own():
+    assert build_config(preset="standard", overrides={"dropout": 0.5}).model.padding == "valid"
+    assert build_config(preset="standard", overrides={"channels": (8,) * 4}).model.padding == "valid"
+    assert build_config(preset="standard", overrides={"stride": 2}).model.padding == "same"
+    assert build_config(preset="standard", overrides={"kernel_size": 3, "padding": "valid"}).model.padding == "valid"

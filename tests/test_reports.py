@@ -10,7 +10,8 @@ import torch
 from digitnet import reports
 from digitnet.data.digits import Digits
 from digitnet.data.strokes import draw_strokes
-from digitnet.engine import EpochResult, evaluate
+from digitnet.engine import EpochResult
+from digitnet.evaluation import evaluate
 from digitnet.losses import build_loss
 from digitnet.metrics import Metrics
 from digitnet.predictor import Prediction, Unreadable

@@ -49,11 +49,12 @@ def evaluate(
     least = parse_share(min_accuracy, "--min-accuracy") if min_accuracy is not None else None
 
     from digitnet import console, reports
-    from digitnet.device import choose_device
-    from digitnet.engine import evaluate as evaluate_digits
+    from digitnet.device import choose_device, keep_freed_memory
+    from digitnet.evaluation import evaluate as evaluate_digits
     from digitnet.losses import build_loss
     from digitnet.predictor import Classifier
 
+    keep_freed_memory()
     classifier = Classifier.load(checkpoint, choose_device(device))
     console.note_checkpoint(classifier)
     record = classifier.checkpoint.record

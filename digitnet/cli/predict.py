@@ -55,9 +55,10 @@ def predict(
     form: Form = "json" if json_ else "jsonl" if jsonl else "csv" if csv else "text"
 
     from digitnet import console, reports
-    from digitnet.device import choose_device
+    from digitnet.device import choose_device, keep_freed_memory
     from digitnet.predictor import Classifier, Unreadable
 
+    keep_freed_memory()
     classifier = Classifier.load(checkpoint, choose_device(device))
     console.note_checkpoint(classifier)
     show = _printer(form, top_k)
@@ -146,8 +147,8 @@ def _walk(folder: Path) -> Iterator[Path]:
     except OSError:  # one that we may not read is passed over
         return
     for path in (folder / name for name in names):
-        if path.is_dir():
-            if not path.is_symlink():  # which could lead round in a circle
+        if os.path.isdir(path):  # noqa: PTH112 (Path.is_dir fails where a folder may be listed but not entered)
+            if not os.path.islink(path):  # noqa: PTH114  # which could lead round in a circle
                 yield from _walk(path)
         elif is_picture_name(path):
             yield path

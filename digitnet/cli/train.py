@@ -122,11 +122,12 @@ def _run(
 ) -> None:
     from digitnet import console, reports
     from digitnet.checkpoint import load_checkpoint
-    from digitnet.device import choose_device
+    from digitnet.device import choose_device, keep_freed_memory
     from digitnet.engine import EpochResult
     from digitnet.runs import BEST, check_run_name
     from digitnet.training import train_run
 
+    keep_freed_memory()
     choose_device(config.train.device)  # a missing one and a wrong name are said before any data are loaded
     check_run_name(name)
     config, train_digits, validation = _load(config, data_dir, may_fall_back)

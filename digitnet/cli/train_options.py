@@ -91,7 +91,9 @@ KernelSize = Annotated[
 Stride = Annotated[
     str | None,
     typer.Option(
-        metavar="N[,N...]", help="CNN: step of each block's first convolution, likewise.", rich_help_panel=NETWORK
+        metavar="N[,N...]",
+        help="CNN: step of each block's first convolution; one, or one for each block.",
+        rich_help_panel=NETWORK,
     ),
 ]
 Padding = Annotated[
@@ -110,7 +112,7 @@ PoolSize = Annotated[
     str | None,
     typer.Option(
         metavar="N[,N...]",
-        help="CNN: side of the pooling window, likewise; 1 is no pooling.",
+        help="CNN: side of the pooling window; one, or one for each block, where 1 is no pooling.",
         rich_help_panel=NETWORK,
     ),
 ]
@@ -118,7 +120,7 @@ PoolStride = Annotated[
     str | None,
     typer.Option(
         metavar="N[,N...]",
-        help="CNN: step of the pooling window, likewise. Left out: its side.",
+        help="CNN: step of the pooling window; one, or one for each block. Left out: its side.",
         rich_help_panel=NETWORK,
     ),
 ]
@@ -199,11 +201,16 @@ BatchSize = Annotated[int | None, typer.Option(help="Images per step.", rich_hel
 Epochs = Annotated[int | None, typer.Option(help="Passes over the training images.", rich_help_panel=STOP)]
 Steps = Annotated[int | None, typer.Option(help="Updates to train for, instead of whole epochs.", rich_help_panel=STOP)]
 Patience = Annotated[
-    int | None, typer.Option(help="Epochs to wait for a better validation loss.", rich_help_panel=STOP)
+    int | None,
+    typer.Option(
+        help="Epochs to wait for a better validation loss, which is known after each epoch.", rich_help_panel=STOP
+    ),
 ]
 UntilAccuracy = Annotated[
     str | None,
-    typer.Option(metavar="SHARE", help="Validation accuracy to stop at: 0.99 or 99%.", rich_help_panel=STOP),
+    typer.Option(
+        metavar="SHARE", help="Validation accuracy to stop at, after an epoch: 0.99 or 99%.", rich_help_panel=STOP
+    ),
 ]
 TimeBudget = Annotated[
     str | None,
