@@ -49,6 +49,16 @@ class DigitNet(nn.Module):
         self.std.fill_(max(std.item(), 1e-6))  # blank images have none
 
 
+def place(model: DigitNet, device: torch.device) -> DigitNet:
+    """Move a model to a device, in the layout that its convolutions run best in there.
+
+    On MPS that is not channels_last, in which PyTorch got batch normalisation's gradients wrong until June 2026.
+    Source: https://github.com/pytorch/pytorch/issues/175189.
+    """
+    layout = torch.contiguous_format if device.type == "mps" else torch.preserve_format
+    return model.to(device, memory_format=layout)
+
+
 def to_float(images: Tensor) -> Tensor:
     """Turn uint8 images into what a model takes: float32 in [0, 1], the same shape."""
     return images.float().div_(255)

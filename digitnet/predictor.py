@@ -19,7 +19,7 @@ from torch import Tensor
 
 from digitnet.checkpoint import Checkpoint, load_checkpoint
 from digitnet.errors import PictureError
-from digitnet.models import DigitNet, to_float
+from digitnet.models import place, to_float
 from digitnet.pictures import read_digit, to_digit, upright
 from digitnet.runs import Found, find_checkpoint
 
@@ -69,7 +69,7 @@ class Classifier:
         """Which network this is, for people."""
         self.path = found.path
         self.device = device or torch.device("cpu")
-        self.model: DigitNet = checkpoint.build().to(self.device)
+        self.model = place(checkpoint.build(), self.device)
 
     @classmethod
     def load(cls, reference: str | Path | None = None, device: torch.device | None = None) -> Classifier:

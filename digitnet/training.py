@@ -14,7 +14,7 @@ from digitnet.data.digits import Digits
 from digitnet.device import choose_device, choose_precision, derive_seed
 from digitnet.engine import EpochResult, Result, fit
 from digitnet.errors import DigitnetError
-from digitnet.models import DigitNet, build_model
+from digitnet.models import DigitNet, build_model, place
 from digitnet.runs import BEST, LAST, write_config, write_metrics
 
 
@@ -34,7 +34,7 @@ def train_run(config: RunConfig, train: Digits, validation: Digits, folder: Path
     """
     device = choose_device(config.train.device)
     dtype = choose_precision(config.train.precision, device)
-    model = new_model(config, train).to(device)
+    model = place(new_model(config, train), device)
     write_config(folder, config)
     epochs: list[EpochResult] = []
     for result in _out_of_memory_named(fit(model, train.to(device), validation.to(device), config.train, dtype)):
