@@ -55,8 +55,9 @@ def place(model: DigitNet, device: torch.device) -> DigitNet:
     On MPS that is not channels_last, in which PyTorch got batch normalisation's gradients wrong until June 2026.
     Source: https://github.com/pytorch/pytorch/issues/175189.
     """
-    layout = torch.contiguous_format if device.type == "mps" else torch.preserve_format
-    return model.to(device, memory_format=layout)
+    if device.type == "mps":
+        model = model.to(memory_format=torch.contiguous_format)
+    return model.to(device)
 
 
 def to_float(images: Tensor) -> Tensor:
