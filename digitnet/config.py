@@ -198,8 +198,10 @@ class TrainConfig:
         check(0 <= self.seed < 2**63, "seed", "a whole number from 0", self.seed)
 
     def _check_dependents(self) -> None:
-        if (self.epochs is None) == (self.steps is None):
-            raise ValueError("give epochs or steps to train for, one of the two")
+        if self.epochs is None and self.steps is None:
+            raise ValueError("how long to train is not said: give epochs or steps")
+        if self.epochs is not None and self.steps is not None:
+            raise ValueError("epochs and steps are both given; leave one of them out")
         check_only(self.label_smoothing != 0, "label_smoothing", "loss", self.loss, ("cross-entropy", "bce"))
         check_only(self.momentum is not None, "momentum", "optimizer", self.optimizer, ("sgd", "rmsprop"))
         check_only(self.betas is not None, "betas", "optimizer", self.optimizer, ("adam", "adamw"))

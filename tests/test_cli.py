@@ -325,7 +325,7 @@ def test_a_wrong_value_is_said_with_what_would_be_right():
     assert "digitnet train --help" in fail("train", "--nonsense", code=2)
     assert "numbers with a comma between, such as 0.9,0.999" in fail("train", "--betas", "0.9;0.99", code=2)
     assert "for each of the 4 blocks, not 5,3" in fail("train", "--channels", "2,2,2,2", "--kernel-size", "5,3", code=2)
-    assert "give epochs or steps to train for, one of the two" in fail("train", "--steps", 5, "--epochs", 2, code=2)
+    assert "epochs and steps are both given" in fail("train", "--steps", 5, "--epochs", 2, code=2)
     assert "0.993 or 99.3%" in fail("eval", "--min-accuracy", "most", code=2)
 
 
