@@ -115,8 +115,14 @@ def test_numbers_for_each_block_come_back(tmp_path, pool_size):
         ('[model]\nkind = "mlp"\n[train]\nepoch = 3', "config.toml: epoch is not a setting of Train"),
         ('[model]\nkind = "mlp"\n[train]\nepochs = true', "config.toml: epochs must be a whole number, not True"),
         ('[model]\nkind = "mlp"\n[train]\n[more]', r"config.toml: unknown table \[more\]"),
-        ('[model]\nkind = "mlp"\n[train]\nseed = 1', "config.toml: give epochs or steps to train for, one of the two"),
-        ('[model]\nkind = "mlp"\n[train]\nepochs = 1\nsteps = 1', "config.toml: give epochs or steps to train for"),
+        (
+            '[model]\nkind = "mlp"\n[train]\nseed = 1',
+            "config.toml: how long to train is not said: give epochs or steps",
+        ),
+        (
+            '[model]\nkind = "mlp"\n[train]\nepochs = 1\nsteps = 1',
+            "config.toml: epochs and steps are both given; leave one of them out",
+        ),
         ('[model]\nkind = "mlp"\n[train]\nsteps = 1\nbetas = 0.9', "config.toml: betas must be a list of numbers"),
     ],
 )
