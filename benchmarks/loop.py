@@ -16,6 +16,7 @@ from digitnet.config import RunConfig
 from digitnet.data.digits import Digits
 from digitnet.data.load import load_training
 from digitnet.device import choose_precision
+from digitnet.models import place
 from digitnet.recipes import PresetName, build_config
 from digitnet.training import new_model
 
@@ -56,7 +57,7 @@ def timed_fit(config: RunConfig, data: Data, device: torch.device, limit_s: floa
 
     A GPU is waited for at each of them, some twenty times an epoch: the loop itself would go on.
     """
-    model = new_model(config, data.train).to(device)
+    model = place(new_model(config, data.train), device)
     dtype = choose_precision(config.train.precision, device)
     wait_for(device)
     started = time.perf_counter()

@@ -18,6 +18,7 @@ from digitnet.device import choose_precision
 from digitnet.engine import EpochResult, fit
 from digitnet.evaluation import evaluate
 from digitnet.losses import build_loss
+from digitnet.models import place
 from digitnet.training import new_model
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -104,7 +105,7 @@ def gpu(device: torch.device, n: int) -> Part:
     for seed in (0, *range(n)):
         config = configure("fast", seed).train
         dtype = choose_precision(config.precision, device)
-        model = new_model(configure("fast", seed), train).to(device)
+        model = place(new_model(configure("fast", seed), train), device)
         products.append(matrix_product(device, torch.float32))
         started = time.perf_counter()
         for result in fit(model, train, validation, config, dtype):

@@ -209,7 +209,8 @@ class _Trainer:
         self._digits, self._config, self._dtype = digits, config, dtype
         device = digits.images.device
         self._trained = model if config.weight_average is None else copy.deepcopy(model)
-        self._average = None if config.weight_average is None else WeightAverage(model, config.weight_average)
+        decay = config.weight_average
+        self._average = None if decay is None else WeightAverage(model, self._trained, decay)
         self._loss_fn = build_loss(config.loss, config.label_smoothing)
         self._optimizer = build_optimizer(self._trained, config)
         self._noise = torch.Generator(device)
@@ -229,7 +230,7 @@ class _Trainer:
         self._loss_sum += loss * len(batch)
         self._correct += right
         if self._average is not None:
-            self._average.update(self._trained)
+            self._average.update()
 
     def train_epoch(self, epoch: int, stopping: _Stopping) -> Generator[StepResult, None, _Trained]:
         """Pass once over the training images, or as far as the steps or the time budget last."""

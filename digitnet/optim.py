@@ -130,8 +130,8 @@ class WeightAverage:
     tf.train.ExponentialMovingAverage.
     """
 
-    def __init__(self, mean: nn.Module, decay: float) -> None:
-        self._mean = _numbers(mean)
+    def __init__(self, mean: nn.Module, model: nn.Module, decay: float) -> None:
+        self._mean, self._model = _numbers(mean), _numbers(model)
         self._decay = decay
         self._share = torch.ones((), device=self._mean[0].device)  # on the device, for a captured step to read
 
@@ -140,9 +140,9 @@ class WeightAverage:
         self._share.fill_(max(1 - self._decay, 9 / (step + 8)))
 
     @torch.no_grad()
-    def update(self, model: nn.Module) -> None:
-        """Move the mean towards a model's weights."""
-        for mean, value in zip(self._mean, _numbers(model), strict=True):
+    def update(self) -> None:
+        """Move the mean towards the model's weights."""
+        for mean, value in zip(self._mean, self._model, strict=True):
             mean.lerp_(value, self._share)
 
 

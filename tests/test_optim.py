@@ -278,11 +278,11 @@ def floats(model):
 def test_the_average_forgets_quickly_at_first(decay):
     model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)).double()
     mean = copy.deepcopy(model)
-    average, seen = WeightAverage(mean, decay), []
+    average, seen = WeightAverage(mean, model, decay), []
     for step, numbers in enumerate(walk(model, 15), start=1):
         seen.append(numbers)
         average.set_step(step)
-        average.update(model)
+        average.update()
         for name, tensor in floats(mean).items():
             values = np.stack([numbers[name] for numbers in seen])
             expected = values[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -22,12 +23,9 @@ from digitnet.config import (
 )
 from digitnet.recipes import PresetName
 
-DATA, NETWORK, RULE, STOP, OUTPUT = (
-    "Data",
-    "Network",
-    "Loss and optimizer",
-    "When to stop",
-    "Output and machine",
+_data, _network, _rule, _stop, _output = (
+    partial(typer.Option, rich_help_panel=panel)
+    for panel in ("Data", "Network", "Loss and optimizer", "When to stop", "Output and machine")
 )
 
 Model = Annotated[
@@ -46,204 +44,152 @@ Config = Annotated[
 ]
 Dataset = Annotated[
     str | None,
-    typer.Option(
+    _data(
         metavar="NAME|DIR",
         help="mnist; strokes, which are built in; or a folder with sub-folders 0 to 9 or IDX files. "
         "Left out: mnist, and strokes where there is none.",
-        rich_help_panel=DATA,
     ),
 ]
 TrainSize = Annotated[
     int | None,
-    typer.Option(help="Train on only so many images; of strokes, draw so many.", rich_help_panel=DATA),
+    _data(help="Train on only so many images; of strokes, draw so many."),
 ]
 Augment = Annotated[
     AugmentName | None,
-    typer.Option(
+    _data(
         metavar="NAME",
         help=f"Random variants of each image: {choices(AugmentName)}; elastic bends it, all varies the pen too.",
-        rich_help_panel=DATA,
     ),
 ]
 HiddenSizes = Annotated[
     str | None,
-    typer.Option(
-        metavar="N,N,...",
-        help="Units of each hidden dense layer; none: no hidden layer.",
-        rich_help_panel=NETWORK,
-    ),
+    _network(metavar="N,N,...", help="Units of each hidden dense layer; none: no hidden layer."),
 ]
 Channels = Annotated[
     str | None,
-    typer.Option(metavar="N,N,...", help="CNN: kernels of each block's convolutions.", rich_help_panel=NETWORK),
+    _network(metavar="N,N,...", help="CNN: kernels of each block's convolutions."),
 ]
-ConvsPerBlock = Annotated[
-    int | None, typer.Option(help="CNN: convolutions before each pooling.", rich_help_panel=NETWORK)
-]
+ConvsPerBlock = Annotated[int | None, _network(help="CNN: convolutions before each pooling.")]
 KernelSize = Annotated[
     str | None,
-    typer.Option(
-        metavar="N[,N...]",
-        help="CNN: side of a kernel in pixels: 3, 5 or 7; one for all blocks, or one for each.",
-        rich_help_panel=NETWORK,
+    _network(
+        metavar="N[,N...]", help="CNN: side of a kernel in pixels: 3, 5 or 7; one for all blocks, or one for each."
     ),
 ]
 Stride = Annotated[
     str | None,
-    typer.Option(
-        metavar="N[,N...]",
-        help="CNN: step of each block's first convolution; one, or one for each block.",
-        rich_help_panel=NETWORK,
-    ),
+    _network(metavar="N[,N...]", help="CNN: step of each block's first convolution; one, or one for each block."),
 ]
 Padding = Annotated[
     PaddingName | None,
-    typer.Option(
-        metavar="NAME",
-        help=f"CNN: {choices(PaddingName)}: zeros around the edge, or none.",
-        rich_help_panel=NETWORK,
-    ),
+    _network(metavar="NAME", help=f"CNN: {choices(PaddingName)}: zeros around the edge, or none."),
 ]
 Pool = Annotated[
     PoolName | None,
-    typer.Option(metavar="NAME", help=f"CNN: {choices(PoolName)}, at each block's end.", rich_help_panel=NETWORK),
+    _network(metavar="NAME", help=f"CNN: {choices(PoolName)}, at each block's end."),
 ]
 PoolSize = Annotated[
     str | None,
-    typer.Option(
-        metavar="N[,N...]",
-        help="CNN: side of the pooling window; one, or one for each block, where 1 is no pooling.",
-        rich_help_panel=NETWORK,
+    _network(
+        metavar="N[,N...]", help="CNN: side of the pooling window; one, or one for each block, where 1 is no pooling."
     ),
 ]
 PoolStride = Annotated[
     str | None,
-    typer.Option(
-        metavar="N[,N...]",
-        help="CNN: step of the pooling window; one, or one for each block. Left out: its side.",
-        rich_help_panel=NETWORK,
+    _network(
+        metavar="N[,N...]", help="CNN: step of the pooling window; one, or one for each block. Left out: its side."
     ),
 ]
 Activation = Annotated[
     ActivationName | None,
-    typer.Option(metavar="NAME", help=f"After each layer: {choices(ActivationName)}.", rich_help_panel=NETWORK),
+    _network(metavar="NAME", help=f"After each layer: {choices(ActivationName)}."),
 ]
 Dropout = Annotated[
     float | None,
-    typer.Option(help="Share of a dense layer's inputs left out in training.", rich_help_panel=NETWORK),
+    _network(help="Share of a dense layer's inputs left out in training."),
 ]
 BatchNorm = Annotated[
     bool | None,
-    typer.Option(
-        "--batch-norm/--no-batch-norm",
-        help="Normalise each layer over the batch.",
-        rich_help_panel=NETWORK,
-    ),
+    _network("--batch-norm/--no-batch-norm", help="Normalise each layer over the batch."),
 ]
 Loss = Annotated[
     LossName | None,
-    typer.Option(metavar="NAME", help=f"What training makes small: {choices(LossName)}.", rich_help_panel=RULE),
+    _rule(metavar="NAME", help=f"What training makes small: {choices(LossName)}."),
 ]
 LabelSmoothing = Annotated[
     float | None,
-    typer.Option(help="Share of the target spread over all digits; cross-entropy and bce.", rich_help_panel=RULE),
+    _rule(help="Share of the target spread over all digits; cross-entropy and bce."),
 ]
 Optimizer = Annotated[
     OptimizerName | None,
-    typer.Option(
-        metavar="NAME", help=f"What turns gradients into updates: {choices(OptimizerName)}.", rich_help_panel=RULE
-    ),
+    _rule(metavar="NAME", help=f"What turns gradients into updates: {choices(OptimizerName)}."),
 ]
 LearningRate = Annotated[
     float | None,
-    typer.Option(
-        help="Size of an update, at the schedule's peak. Left out: the optimizer's own.",
-        rich_help_panel=RULE,
-    ),
+    _rule(help="Size of an update, at the schedule's peak. Left out: the optimizer's own."),
 ]
 Momentum = Annotated[
     float | None,
-    typer.Option(help="Share of the last update kept in the next; sgd and rmsprop.", rich_help_panel=RULE),
+    _rule(help="Share of the last update kept in the next; sgd and rmsprop."),
 ]
 Nesterov = Annotated[
     bool | None,
-    typer.Option("--nesterov/--no-nesterov", help="sgd: Nesterov's momentum.", rich_help_panel=RULE),
+    _rule("--nesterov/--no-nesterov", help="sgd: Nesterov's momentum."),
 ]
 Betas = Annotated[
     str | None,
-    typer.Option(
-        metavar="X,X",
-        help="adam, adamw: how much of the past the means of gradients and of their squares keep.",
-        rich_help_panel=RULE,
-    ),
+    _rule(metavar="X,X", help="adam, adamw: how much of the past the means of gradients and of their squares keep."),
 ]
-WeightDecay = Annotated[
-    float | None, typer.Option(help="How strongly weights are drawn to zero.", rich_help_panel=RULE)
-]
+WeightDecay = Annotated[float | None, _rule(help="How strongly weights are drawn to zero.")]
 WeightAverage = Annotated[
     float | None,
-    typer.Option(
-        help="Save a running mean of the weights, which keeps this share of itself at each step.",
-        rich_help_panel=RULE,
-    ),
+    _rule(help="Save a running mean of the weights, which keeps this share of itself at each step."),
 ]
 Schedule = Annotated[
     ScheduleName | None,
-    typer.Option(metavar="NAME", help=f"How the learning rate changes: {choices(ScheduleName)}.", rich_help_panel=RULE),
+    _rule(metavar="NAME", help=f"How the learning rate changes: {choices(ScheduleName)}."),
 ]
 Warmup = Annotated[
     float | None,
-    typer.Option(help="cosine, one-cycle: share of all steps in which it rises.", rich_help_panel=RULE),
+    _rule(help="cosine, one-cycle: share of all steps in which it rises."),
 ]
-StepEpochs = Annotated[int | None, typer.Option(help="step: epochs between two falls.", rich_help_panel=RULE)]
-StepFactor = Annotated[float | None, typer.Option(help="step: what each fall multiplies it by.", rich_help_panel=RULE)]
-BatchSize = Annotated[int | None, typer.Option(help="Images per step.", rich_help_panel=RULE)]
-Epochs = Annotated[int | None, typer.Option(help="Passes over the training images.", rich_help_panel=STOP)]
-Steps = Annotated[int | None, typer.Option(help="Updates to train for, instead of whole epochs.", rich_help_panel=STOP)]
+StepEpochs = Annotated[int | None, _rule(help="step: epochs between two falls.")]
+StepFactor = Annotated[float | None, _rule(help="step: what each fall multiplies it by.")]
+BatchSize = Annotated[int | None, _rule(help="Images per step.")]
+Epochs = Annotated[int | None, _stop(help="Passes over the training images.")]
+Steps = Annotated[int | None, _stop(help="Updates to train for, instead of whole epochs.")]
 Patience = Annotated[
     int | None,
-    typer.Option(
-        help="Epochs to wait for a better validation loss, which is known after each epoch.", rich_help_panel=STOP
-    ),
+    _stop(help="Epochs to wait for a better validation loss, which is known after each epoch."),
 ]
 UntilAccuracy = Annotated[
     str | None,
-    typer.Option(
-        metavar="SHARE", help="Validation accuracy to stop at, after an epoch: 0.99 or 99%.", rich_help_panel=STOP
-    ),
+    _stop(metavar="SHARE", help="Validation accuracy to stop at, after an epoch: 0.99 or 99%."),
 ]
 TimeBudget = Annotated[
     str | None,
-    typer.Option(
-        metavar="TIME",
-        help="Time to train for: 60s, 5m or 1h30m; the schedule still runs over --epochs or --steps.",
-        rich_help_panel=STOP,
+    _stop(
+        metavar="TIME", help="Time to train for: 60s, 5m or 1h30m; the schedule still runs over --epochs or --steps."
     ),
 ]
 Output = Annotated[
     Path,
-    typer.Option(metavar="DIR", help="Folder of runs, in which the run gets its own.", rich_help_panel=OUTPUT),
+    _output(metavar="DIR", help="Folder of runs, in which the run gets its own."),
 ]
 Name = Annotated[
     str | None,
-    typer.Option(help="The run's name. Left out: its network, data set and a number.", rich_help_panel=OUTPUT),
+    _output(help="The run's name. Left out: its network, data set and a number."),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON document.", rich_help_panel=OUTPUT)]
+Json = Annotated[bool, _output("--json", help="Print the summary as one JSON document.")]
 Seed = Annotated[
     int | None,
-    typer.Option(help="The same seed gives the same weights, bit for bit on the CPU.", rich_help_panel=OUTPUT),
+    _output(help="The same seed gives the same weights, bit for bit on the CPU."),
 ]
 Device = Annotated[
     DeviceName | None,
-    typer.Option(
-        metavar="NAME", help=f"{choices(DeviceName)}; auto takes a GPU where there is one.", rich_help_panel=OUTPUT
-    ),
+    _output(metavar="NAME", help=f"{choices(DeviceName)}; auto takes a GPU where there is one."),
 ]
 Precision = Annotated[
     PrecisionName | None,
-    typer.Option(
-        metavar="NAME",
-        help=f"{choices(PrecisionName)}; auto takes bf16 where the hardware multiplies in it.",
-        rich_help_panel=OUTPUT,
-    ),
+    _output(metavar="NAME", help=f"{choices(PrecisionName)}; auto takes bf16 where the hardware multiplies in it."),
 ]
