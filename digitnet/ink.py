@@ -5,6 +5,7 @@ is normalise.py's matter. Arrays only: no files, no picture modes.
 """
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,18 @@ _PAPER_CELLS = 64  # the paper's brightness is found on about this many cells al
 _PAPER_WINDOW = 1 / 3  # of the longer side: wider than any stroke, narrower than any shadow that matters
 
 
+@dataclass(frozen=True, kw_only=True)
+class InkMap:
+    """Where there is ink in a picture."""
+
+    ink: Grey
+    """(height, width) float32: the share of the paper's light that is missing; paper is about 0."""
+    mask: Mask
+    """(height, width) bool: the strokes, without specks and edges."""
+    threshold: float
+    """What of `ink` is a stroke and no longer its soft edge."""
+
+
 def find_ink(grey: Grey) -> Grey:
     """Find the digit in a grey picture.
 
@@ -37,6 +50,22 @@ def find_ink(grey: Grey) -> Grey:
     Raises:
         PictureError: No ink stands out from the paper.
     """
+    found = map_ink(grey)
+    return cut_out(found, found.mask)
+
+
+def map_ink(grey: Grey) -> InkMap:
+    """Tell ink from paper in a grey picture.
+
+    Args:
+        grey: (height, width) float32 in [0, 1], of either polarity.
+
+    Returns:
+        A map of the picture, or of the sheet in it; at least one pixel is ink.
+
+    Raises:
+        PictureError: No ink stands out from the paper.
+    """
     if np.ptp(grey) < _LEAST_RANGE:
         raise PictureError(_BLANK)
     ink = remove_paper(dark_on_light(crop_to_sheet(grey)))
@@ -44,11 +73,16 @@ def find_ink(grey: Grey) -> Grey:
     mask = keep_strokes(ink > threshold)
     if not mask.any():
         raise PictureError(_BLANK)
-    full = float(np.percentile(ink[mask], 75))
+    return InkMap(ink=ink, mask=mask, threshold=threshold)
+
+
+def cut_out(found: InkMap, mask: Mask) -> Grey:
+    """Cut the strokes of a mask, (height, width) bool, out of a map: find_ink's result, for a part of the ink."""
+    full = float(np.percentile(found.ink[mask], 75))
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     box = slice(max(rows[0] - 1, 0), rows[-1] + 2), slice(max(columns[0] - 1, 0), columns[-1] + 2)
-    paper = 0.3 * threshold
-    return ((ink[box] - paper) / (full - paper)).clip(0, 1) * widen(mask[box])
+    paper = 0.3 * found.threshold
+    return ((found.ink[box] - paper) / (full - paper)).clip(0, 1) * widen(mask[box])
 
 
 def crop_to_sheet(grey: Grey) -> Grey:
