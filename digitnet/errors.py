@@ -31,6 +31,10 @@ class PictureError(DigitnetError):
     exit_code = 3
 
 
+class BlankError(PictureError):
+    """A picture was read, and no ink stands out from its paper."""
+
+
 class ThresholdError(DigitnetError):
     """A threshold that the person asked for was missed."""
 

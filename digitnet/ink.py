@@ -13,7 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from digitnet.components import connected
-from digitnet.errors import PictureError
+from digitnet.errors import BlankError
 
 Grey = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -48,7 +48,7 @@ def find_ink(grey: Grey) -> Grey:
         (ink height, ink width) float32 in [0, 1], 1 is full ink, cropped to the ink's box.
 
     Raises:
-        PictureError: No ink stands out from the paper.
+        BlankError: No ink stands out from the paper.
     """
     found = map_ink(grey)
     return cut_out(found, found.mask)
@@ -64,15 +64,15 @@ def map_ink(grey: Grey) -> InkMap:
         A map of the picture, or of the sheet in it; at least one pixel is ink.
 
     Raises:
-        PictureError: No ink stands out from the paper.
+        BlankError: No ink stands out from the paper.
     """
     if np.ptp(grey) < _LEAST_RANGE:
-        raise PictureError(_BLANK)
+        raise BlankError(_BLANK)
     ink = remove_paper(dark_on_light(crop_to_sheet(grey)))
     threshold = ink_threshold(ink)
     mask = keep_strokes(ink > threshold)
     if not mask.any():
-        raise PictureError(_BLANK)
+        raise BlankError(_BLANK)
     return InkMap(ink=ink, mask=mask, threshold=threshold)
 
 

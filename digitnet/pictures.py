@@ -7,15 +7,21 @@ ink becomes an MNIST image, in normalise.py. Nothing here knows about networks, 
 import stat
 import warnings
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from digitnet.errors import PictureError, printable
+from digitnet.config import IMAGE_SIZE
+from digitnet.errors import BlankError, PictureError, printable
 from digitnet.ink import find_ink
 from digitnet.normalise import as_mnist_form, normalise_ink
+
+Digit = npt.NDArray[np.uint8]
+Objection = Literal["blank", "several digits"]
 
 PICTURE_SUFFIXES: frozenset[str] = frozenset(
     {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pbm"}
@@ -45,7 +51,26 @@ _UPRIGHT = {
 }
 
 
-def read_digit(path: Path) -> npt.NDArray[np.uint8]:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prepared:
+    """A picture made ready for a network."""
+
+    pixels: Digit
+    """(28, 28) uint8, light ink on black, as MNIST would have made it; all black where there is no ink."""
+    objection: Objection | None = None
+    """Why the picture is no picture of one digit, as far as its ink tells."""
+
+
+def read_prepared(path: Path) -> Prepared:
+    """Read a picture file and make it ready for a network.
+
+    Raises:
+        PictureError: The file cannot be read as a picture.
+    """
+    return prepare(read_picture(path))
+
+
+def read_digit(path: Path) -> Digit:
     """Read a picture file as an MNIST-like digit.
 
     Returns:
@@ -54,10 +79,9 @@ def read_digit(path: Path) -> npt.NDArray[np.uint8]:
     Raises:
         PictureError: The file cannot be read as a picture, or holds no ink.
     """
-    picture = read_picture(path)
     try:
-        return to_digit(picture)
-    except PictureError as error:
+        return to_digit(read_picture(path))
+    except BlankError as error:
         raise PictureError(f"{printable(path)}: {error}") from None
 
 
@@ -66,7 +90,7 @@ def is_picture_name(path: Path) -> bool:
     return path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".")
 
 
-def to_digit(picture: Image.Image) -> npt.NDArray[np.uint8]:
+def to_digit(picture: Image.Image) -> Digit:
     """Make of a picture what MNIST would have made of it.
 
     A picture that already has MNIST's form comes back bit for bit, or inverted if it is dark on light.
@@ -75,12 +99,20 @@ def to_digit(picture: Image.Image) -> npt.NDArray[np.uint8]:
         (28, 28) uint8, light ink on black.
 
     Raises:
-        PictureError: No ink stands out from the paper.
+        BlankError: No ink stands out from the paper.
     """
     ready = as_mnist_form(picture)
     if ready is not None:
         return ready
     return normalise_ink(find_ink(grey(reduce_to(picture, _WORKING_SIDE))))
+
+
+def prepare(picture: Image.Image) -> Prepared:
+    """Make a picture, of any mode and size and turned upright, ready for a network."""
+    try:
+        return Prepared(pixels=to_digit(picture))
+    except BlankError:
+        return Prepared(pixels=np.zeros((IMAGE_SIZE, IMAGE_SIZE), np.uint8), objection="blank")
 
 
 def read_picture(path: Path) -> Image.Image:
