@@ -10,7 +10,8 @@ from conftest import ROOT, run_python
 LAYERS = """
 errors values config
 atomic recipes device components normalise ink pictures
-data.glyphs data.templates data.strokes data.idx data.digits data.augment data.cache data.mnist data.folder data.load
+data.glyphs data.letters data.templates data.pen data.stream data.strokes data.nondigits
+data.idx data.digits data.augment data.cache data.mnist data.folder data.load
 models losses optim metrics summary capture gauge
 runs checkpoint evaluation
 engine training predictor

@@ -8,8 +8,8 @@ from itertools import pairwise
 import pytest
 import torch
 
-from digitnet.data import strokes, templates
-from digitnet.data.glyphs import read_glyphs
+from digitnet.data import pen, stream, strokes, templates
+from digitnet.data.glyphs import GLYPHS, read_glyphs
 from digitnet.data.strokes import draw, draw_strokes
 
 
@@ -62,7 +62,7 @@ def test_seeds_and_chunks_differ(sample):
     assert not torch.equal(targets, sample[1][:1000])
     assert not torch.equal(sample[1][:1000], sample[1][1000:2000])
     assert (images != sample[0][:1000]).any((1, 2, 3)).all()
-    assert len({strokes._mix(seed, chunk) for seed in range(50) for chunk in range(50)}) == 2500
+    assert len({stream.mix(seed, chunk) for seed in range(50) for chunk in range(50)}) == 2500
 
 
 def test_any_seed_is_taken():
@@ -124,7 +124,7 @@ def test_the_rarest_random_numbers_draw_digits_too(monkeypatch, extreme):
 
 
 def test_an_empty_box_makes_an_empty_canvas():
-    assert not strokes._place(torch.zeros(1, 20, 20, dtype=torch.uint8)).any()
+    assert not pen.place(torch.zeros(1, 20, 20, dtype=torch.uint8)).any()
 
 
 def test_the_longest_side_of_the_ink_is_20_pixels(sample):
@@ -149,7 +149,7 @@ def test_boxes_are_laid_whole_and_never_off_the_canvas():
     boxes[0, 3, 4] = 200  # a centre far off: the box stays on the canvas
     boxes[1, 10, 10] = 200
     boxes[2] = 7
-    canvases = strokes._place(boxes)
+    canvases = pen.place(boxes)
     assert canvases.sum((1, 2, 3)).tolist() == [200, 200, 2800]
     assert canvases[0, 0, 11, 12] == 200
     assert canvases[1, 0, 14, 14] == 200
@@ -170,7 +170,7 @@ def test_pens_and_slants_vary(sample):
 
 @pytest.mark.parametrize("digit", range(10))
 def test_templates_are_sound(digit):
-    glyphs = read_glyphs(digit)
+    glyphs = read_glyphs(GLYPHS[digit])
     assert len(glyphs) >= 3
     for weight, shapes in glyphs:
         assert weight > 0
@@ -187,8 +187,8 @@ def test_templates_are_sound(digit):
 
 
 def test_every_template_is_drawn_and_only_for_its_digit():
-    compiled = templates.compile_glyphs()
-    owners = [digit for digit in range(10) for _ in read_glyphs(digit)]
+    compiled = templates.compile_digits()
+    owners = [digit for digit in range(10) for _ in read_glyphs(GLYPHS[digit])]
     targets = torch.arange(10).repeat_interleave(3000)
     chosen = strokes._choose(targets, compiled, generator())
     assert set(chosen.tolist()) == set(range(len(owners)))
@@ -196,9 +196,9 @@ def test_every_template_is_drawn_and_only_for_its_digit():
 
 
 def test_templates_are_met_as_often_as_their_weights_say():
-    weights = torch.tensor([weight for weight, _ in read_glyphs(8)])
-    first = sum(len(read_glyphs(digit)) for digit in range(8))
-    chosen = strokes._choose(torch.full((20000,), 8), templates.compile_glyphs(), generator()) - first
+    weights = torch.tensor([weight for weight, _ in read_glyphs(GLYPHS[8])])
+    first = sum(len(read_glyphs(GLYPHS[digit])) for digit in range(8))
+    chosen = strokes._choose(torch.full((20000,), 8), templates.compile_digits(), generator()) - first
     shares = torch.bincount(chosen, minlength=len(weights)) / 20000
     torch.testing.assert_close(shares, weights / weights.sum(), atol=0.015, rtol=0)
 
@@ -223,7 +223,7 @@ def test_ink_of_a_vertical_stroke_is_the_sum_of_its_dabs():
     dabs = torch.stack([torch.full((count,), x), ys], 1)[None]
     step = float(ys[1] - ys[0])
     lengths = torch.full((1, count), step)
-    image = strokes._ink(dabs, lengths, torch.full((1, count), sigma), torch.zeros(1, count))[0]
+    image = pen.ink(dabs, lengths, torch.full((1, count), sigma), torch.zeros(1, count))[0]
     for row in range(20):
         for column in range(20):
             field = sum(
@@ -232,7 +232,7 @@ def test_ink_of_a_vertical_stroke_is_the_sum_of_its_dabs():
                 * math.exp(-((column + 0.5 - x) ** 2 + (row + 0.5 - y) ** 2) / (2 * sigma**2))
                 for y in ys.tolist()
             )
-            grey = min(max(0.5 + (field - 0.5) * strokes.HARDNESS * sigma, 0), 1)
+            grey = min(max(0.5 + (field - 0.5) * pen.HARDNESS * sigma, 0), 1)
             assert abs(int(image[row, column]) - 255 * grey) <= 1
 
 
@@ -244,8 +244,8 @@ def test_a_stroke_is_as_wide_as_its_pen_and_ends_round():
     ends[0, [0, -1]] = 1
     lengths = torch.full((1, count), 12 / (count - 1))
     lengths[0, [0, -1]] /= 2
-    sigmas = torch.full((1, count), width / 2 / strokes.EDGE)
-    image = strokes._ink(dabs, lengths, sigmas, ends)[0].float() / 255
+    sigmas = torch.full((1, count), width / 2 / pen.EDGE)
+    image = pen.ink(dabs, lengths, sigmas, ends)[0].float() / 255
     assert image[10].sum() == pytest.approx(width, abs=0.1)
     assert image[:, 9:11].sum(0).mean() == pytest.approx(12 + width, abs=0.4)
 

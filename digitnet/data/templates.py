@@ -1,4 +1,4 @@
-"""The glyphs compiled: every way of writing a digit as tensors, from control points to dabs of ink by one product."""
+"""Glyphs and letters compiled: every way of writing a character as tensors, from points to dabs by one product."""
 
 import math
 from dataclasses import dataclass
@@ -8,7 +8,8 @@ from itertools import pairwise
 import torch
 from torch.nn.functional import pad
 
-from digitnet.data.glyphs import Shape, Stroke, read_glyphs
+from digitnet.data.glyphs import GLYPHS, Shape, Stroke, read_glyphs
+from digitnet.data.letters import LETTERS
 
 DAB_COUNT = 64  # dabs of ink a digit is made of
 ROUNDINGS = (0.0, 0.1, 0.35, 0.8)  # how far corners are rounded off: 1 is as if they were no corners
@@ -18,7 +19,7 @@ ROUNDINGS = (0.0, 0.1, 0.35, 0.8)  # how far corners are rounded off: 1 is as if
 class Templates:
     """Every glyph as padded tensors: T glyphs, V shapes, K control points, P dabs."""
 
-    chances: torch.Tensor  # (10, T) cumulative chance of each glyph, for each digit
+    chances: torch.Tensor  # (classes, T) cumulative chance of each glyph, for each class
     shapes: torch.Tensor  # (T, V, K, 2) in [-0.5, 0.5]
     is_shape: torch.Tensor  # (T, V) 1 where there is such a shape
     stroke: torch.Tensor  # (T, K) which stroke a point belongs to
@@ -29,13 +30,25 @@ class Templates:
 
 
 @cache
-def compile_glyphs() -> Templates:
-    """Compile the glyphs once, at first use."""
-    digits, weights, shapes = zip(*((d, *glyph) for d in range(10) for glyph in read_glyphs(d)), strict=True)
+def compile_digits() -> Templates:
+    """Compile the ways of writing each digit, once, at first use: ten classes."""
+    return _compile_blocks([GLYPHS[digit] for digit in range(10)])
+
+
+@cache
+def compile_letters() -> Templates:
+    """Compile the characters that are no digits, once, at first use: all one class."""
+    return _compile_blocks([LETTERS])
+
+
+def _compile_blocks(blocks: list[str]) -> Templates:
+    owners, weights, shapes = zip(
+        *((i, *glyph) for i, block in enumerate(blocks) for glyph in read_glyphs(block)), strict=True
+    )
     most_points = max(sum(map(len, glyph[0])) for glyph in shapes)
     most_shapes = max(map(len, shapes))
     tensors = [_compile(glyph, most_points, most_shapes) for glyph in shapes]
-    chances = (torch.arange(10)[:, None] == torch.tensor(digits)) * torch.tensor(weights)
+    chances = (torch.arange(len(blocks))[:, None] == torch.tensor(owners)) * torch.tensor(weights)
     chances = (chances / chances.sum(1, keepdim=True)).cumsum(1)
     return Templates(chances, *map(torch.stack, zip(*tensors, strict=True)))
 
