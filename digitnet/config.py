@@ -132,6 +132,10 @@ class TrainConfig:
     """mnist, strokes, or a folder."""
     train_size: int | None = None
     """Use only so many training images; of strokes, draw so many. None is all of them."""
+    extra_strokes: int | None = None
+    """Add so many digits drawn from strokes to the training images."""
+    nondigits: int | None = None
+    """Train on so many drawings that are no digits, too, to tell them from digits."""
     augment: AugmentName = "none"
     epochs: int | None = None
     """Passes over the training images; None where steps are given instead."""
@@ -174,7 +178,16 @@ class TrainConfig:
         self._check_dependents()
 
     def _check_numbers(self) -> None:
-        for name in ("train_size", "epochs", "steps", "batch_size", "step_epochs", "patience"):
+        for name in (
+            "train_size",
+            "extra_strokes",
+            "nondigits",
+            "epochs",
+            "steps",
+            "batch_size",
+            "step_epochs",
+            "patience",
+        ):
             value = getattr(self, name)
             check(value is None or value >= 1, name, "at least 1", value)
         for name in ("learning_rate", "time_budget_s"):

@@ -21,7 +21,7 @@ from digitnet.device import derive_seed, generator
 from digitnet.errors import DigitnetError
 from digitnet.evaluation import evaluate
 from digitnet.gauge import Gauge
-from digitnet.losses import LossFunction, build_loss
+from digitnet.losses import LossFunction, build_loss, with_nondigits
 from digitnet.metrics import Metrics, standard_error
 from digitnet.models import DigitNet, to_float
 from digitnet.optim import WeightAverage, build_optimizer, is_capturable, learning_rate, set_learning_rate, update
@@ -88,7 +88,7 @@ def train_step(
 
     Args:
         model: In training mode.
-        images: (N, 1, 28, 28) float32 in [0, 1].
+        images: (N, 1, 28, 28) float32 in [0, 1]; after them may come M that are no digits, for the loss to tell apart.
         targets: (N,) int64.
         loss_fn: From ``build_loss``.
         optimizer: Over the model's parameters.
@@ -104,7 +104,7 @@ def train_step(
     loss.backward()  # type: ignore[no-untyped-call]
     update(optimizer)
     model.zero_grad(set_to_none=True)
-    return loss.detach(), (logits.detach().argmax(1) == targets).sum()
+    return loss.detach(), (logits.detach()[: len(targets)].argmax(1) == targets).sum()
 
 
 def fit(
@@ -113,6 +113,7 @@ def fit(
     validation: Digits,
     config: TrainConfig,
     dtype: torch.dtype = torch.float32,
+    nondigits: Tensor | None = None,
 ) -> Iterator[Result]:
     """Train a model in place, yielding what happens as it happens.
 
@@ -126,12 +127,13 @@ def fit(
         validation: What the best epoch is chosen by.
         config: The rule; its device and precision are the caller's to honour, by where the digits are and ``dtype``.
         dtype: What matrix products run in.
+        nondigits: Images of what are no digits, (M, 1, 28, 28) uint8 on that device: each epoch passes over them, too.
 
     Raises:
         DigitnetError: The loss is no longer a finite number.
     """
     stopping = _Stopping(config, started=time.monotonic())
-    trainer = _Trainer(model, train, config, dtype)
+    trainer = _Trainer(model, train, nondigits, config, dtype)
     validation_loss_fn = build_loss(config.loss)  # smoothing is for training
     highest = 0.0
     for epoch in range(1, trainer.epochs + 1):
@@ -205,13 +207,16 @@ class _Trained:
 class _Trainer:
     """The images, the model and the rule of a run, and what its steps share: the same memory on the device."""
 
-    def __init__(self, model: DigitNet, digits: Digits, config: TrainConfig, dtype: torch.dtype) -> None:
-        self._digits, self._config, self._dtype = digits, config, dtype
+    def __init__(
+        self, model: DigitNet, digits: Digits, nondigits: Tensor | None, config: TrainConfig, dtype: torch.dtype
+    ) -> None:
+        self._digits, self._nondigits, self._config, self._dtype = digits, nondigits, config, dtype
         device = digits.images.device
         self._trained = model if config.weight_average is None else copy.deepcopy(model)
         decay = config.weight_average
         self._average = None if decay is None else WeightAverage(model, self._trained, decay)
-        self._loss_fn = build_loss(config.loss, config.label_smoothing)
+        loss_fn = build_loss(config.loss, config.label_smoothing)
+        self._loss_fn = loss_fn if nondigits is None else with_nondigits(loss_fn)
         self._optimizer = build_optimizer(self._trained, config)
         self._noise = torch.Generator(device)
         self._loss_sum = torch.zeros((), device=device)
@@ -222,10 +227,17 @@ class _Trainer:
         self._total_steps = config.total_steps(self._steps_per_epoch)
         self.epochs = -(-self._total_steps // self._steps_per_epoch)
 
-    def _step(self, batch: Tensor) -> None:
-        """Train on a batch of indices, (N,) int64, adding up its loss and its right answers on the device."""
-        images = augment(to_float(self._digits.images[batch]), self._config.augment, self._noise)
-        targets = self._digits.targets[batch]
+    def _step(self, batch: Tensor, others: Tensor | None = None) -> None:
+        """Train on a batch, adding up its loss and its right answers on the device.
+
+        Args:
+            batch: Which digits, (N,) int64.
+            others: Which of the images that are no digits, (M,) int64.
+        """
+        images, targets = self._digits.images[batch], self._digits.targets[batch]
+        if self._nondigits is not None and others is not None:
+            images = torch.cat([images, self._nondigits[others]])
+        images = augment(to_float(images), self._config.augment, self._noise)
         loss, right = train_step(self._trained, images, targets, self._loss_fn, self._optimizer, self._dtype)
         self._loss_sum += loss * len(batch)
         self._correct += right
@@ -234,9 +246,9 @@ class _Trainer:
 
     def train_epoch(self, epoch: int, stopping: _Stopping) -> Generator[StepResult, None, _Trained]:
         """Pass once over the training images, or as far as the steps or the time budget last."""
-        config, device = self._config, self._digits.images.device
+        config = self._config
         step, seen, started = (epoch - 1) * self._steps_per_epoch, 0, time.monotonic()
-        batches = epoch_batches(len(self._digits), epoch, config, device)[: self._total_steps - step]
+        batches = self._batches(epoch)[: self._total_steps - step]
         self._noise.manual_seed(derive_seed(config.seed, epoch, "augment"))
         torch.manual_seed(derive_seed(config.seed, epoch, "dropout"))  # dropout takes no generator of its own
         self._loss_sum.zero_()
@@ -245,12 +257,12 @@ class _Trainer:
         report_every = max(1, len(batches) // REPORTS_PER_EPOCH)
         self._trained.train()
         for batch in batches:
-            step, seen = step + 1, seen + len(batch)
+            step, seen = step + 1, seen + len(batch[0])
             rate = learning_rate(config, step, self._steps_per_epoch)
             set_learning_rate(self._optimizer, rate)
             if self._average is not None:
                 self._average.set_step(step)
-            self._run_step(batch)
+            self._run_step(*batch)
             if step % report_every == 0 or stopping.out_of_time:
                 yield self._report(gauge, epoch, step, seen, started, stopping)
             if stopping.out_of_time:
@@ -262,6 +274,15 @@ class _Trainer:
             accuracy=self._correct.item() / seen,
             images_per_s=seen / max(time.monotonic() - started, 1e-9),
         )
+
+    def _batches(self, epoch: int) -> list[tuple[Tensor, ...]]:
+        """Cut an epoch into batches: indices of digits, and of what are no digits if there are any, in even shares."""
+        device = self._digits.images.device
+        digits = epoch_batches(len(self._digits), epoch, self._config, device)
+        if self._nondigits is None:
+            return [(batch,) for batch in digits]
+        order = torch.randperm(len(self._nondigits), generator=generator(self._config.seed, epoch, "nondigits", CPU))
+        return list(zip(digits, order.to(device).tensor_split(len(digits)), strict=True))
 
     def _report(
         self, gauge: Gauge, epoch: int, step: int, seen: int, started: float, stopping: _Stopping

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -12,6 +13,8 @@ from digitnet.config import NUM_CLASSES, LossName
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 """Logits (N, 10) float and targets (N,) int64 to a loss, ()."""
+
+NONDIGIT_WEIGHT = 0.75  # of telling digits from the rest, beside telling them from each other
 
 
 def build_loss(name: LossName, label_smoothing: float = 0.0) -> LossFunction:
@@ -32,6 +35,25 @@ def build_loss(name: LossName, label_smoothing: float = 0.0) -> LossFunction:
             return _mse
         case "mae":
             return _mae
+
+
+def with_nondigits(loss_fn: LossFunction) -> LossFunction:
+    """Add to a loss over digits the telling of digits from the rest, for logits (N + M, 10) whose last M are no digits.
+
+    Softmax takes no notice of the level of an image's logits, log sum exp. Here it answers a question of its own, by
+    binary cross-entropy: is this a digit? So what is no digit never pulls at the probabilities.
+
+    Source: Liu et al., "Energy-based out-of-distribution detection" (2020); Hendrycks et al., "Deep anomaly detection
+    with outlier exposure" (2019), for training on drawings that stand for all that may come.
+    """
+
+    def loss(logits: Tensor, targets: Tensor) -> Tensor:
+        level = logits.logsumexp(1)
+        is_digit = (torch.arange(len(logits), device=logits.device) < len(targets)).to(logits.dtype)
+        telling = F.binary_cross_entropy_with_logits(level, is_digit)
+        return loss_fn(logits[: len(targets)], targets) + NONDIGIT_WEIGHT * telling
+
+    return loss
 
 
 def _one_hot(logits: Tensor, targets: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from digitnet import __version__
 from digitnet.checkpoint import TrainingRecord, save_checkpoint
 from digitnet.config import RunConfig
 from digitnet.data.digits import Digits
+from digitnet.data.load import add_strokes, load_nondigits
 from digitnet.device import choose_device, choose_precision, derive_seed
 from digitnet.engine import EpochResult, Result, fit
 from digitnet.errors import DigitnetError
@@ -36,8 +37,12 @@ def train_run(config: RunConfig, train: Digits, validation: Digits, folder: Path
     dtype = choose_precision(config.train.precision, device)
     model = place(new_model(config, train), device)
     write_config(folder, config)
+    extra, others = config.train.extra_strokes, config.train.nondigits
+    digits = add_strokes(train, extra) if extra else train
+    nondigits = load_nondigits(train, others).to(device) if others else None
+    results = fit(model, digits.to(device), validation.to(device), config.train, dtype, nondigits)
     epochs: list[EpochResult] = []
-    for result in _out_of_memory_named(fit(model, train.to(device), validation.to(device), config.train, dtype)):
+    for result in _out_of_memory_named(results):
         if isinstance(result, EpochResult):
             epochs.append(result)
             record = _record(result, train, validation, device, dtype)

@@ -36,6 +36,8 @@ def train(
     dataset: option.Dataset = None,
     data_dir: DataDirOption = None,
     train_size: option.TrainSize = None,
+    extra_strokes: option.ExtraStrokes = None,
+    nondigits: option.Nondigits = None,
     augment: option.Augment = None,
     hidden_sizes: option.HiddenSizes = None,
     channels: option.Channels = None,

@@ -54,11 +54,21 @@ TrainSize = Annotated[
     int | None,
     _data(help="Train on only so many images; of strokes, draw so many."),
 ]
+ExtraStrokes = Annotated[
+    int | None,
+    _data(metavar="N", help="Add N digits drawn from strokes, which know more ways of writing than MNIST."),
+]
+Nondigits = Annotated[
+    int | None,
+    _data(
+        metavar="N", help="Learn to turn away what is no digit, too, from N drawings of letters, scribbles and such."
+    ),
+]
 Augment = Annotated[
     AugmentName | None,
     _data(
         metavar="NAME",
-        help=f"Random variants of each image: {choices(AugmentName)}; elastic bends it, all varies the pen too.",
+        help=f"Random variants of each image: {choices(AugmentName)}; elastic bends it, all varies pen and ink, too.",
     ),
 ]
 HiddenSizes = Annotated[

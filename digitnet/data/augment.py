@@ -22,6 +22,9 @@ SHIFT = 2 / 14  # of half the image's side: 2 pixels of 28
 ELASTIC = 0.03  # standard deviation of a knot's displacement, of half the image's side: 0.42 pixels
 WIDTH = 0.7  # largest share of the way to strokes wider, or thinner, by a pixel on each side
 ELASTIC_KNOTS = 6  # knots a side: bends of about a stroke's length
+INK = (-0.3, 0.9)  # least and most of the logarithm by which the edges of ink are made steeper
+NOISE = 0.2  # largest standard deviation of noise; most images get far less
+KEPT = 0.2  # share of images that all leaves alone: a network that sees only resampled ones finds sharp ones odd
 
 
 def augment(images: Tensor, name: AugmentName, generator: torch.Generator) -> Tensor:
@@ -30,7 +33,7 @@ def augment(images: Tensor, name: AugmentName, generator: torch.Generator) -> Te
     Args:
         images: (N, 1, 28, 28) float32 in [0, 1], black outside.
         name: none returns the images as they are; affine turns, scales, shears and shifts; elastic bends as well; all
-            varies the stroke's width, too.
+            varies the stroke's width, the ink and its noise, too, and leaves some images alone.
         generator: On the images' device.
 
     Returns:
@@ -41,9 +44,11 @@ def augment(images: Tensor, name: AugmentName, generator: torch.Generator) -> Te
     grid = F.affine_grid(_random_maps(len(images), generator), list(images.shape), align_corners=False)
     if name != "affine":
         grid = grid + _random_bends(len(images), images.shape[-1], generator)
-    if name == "all":
-        images = _random_widths(images, generator)
-    return F.grid_sample(images, grid, align_corners=False)
+    if name != "all":
+        return F.grid_sample(images, grid, align_corners=False)
+    varied = F.grid_sample(_random_widths(images, generator), grid, align_corners=False)
+    kept = torch.rand(len(images), 1, 1, 1, generator=generator, device=generator.device) < KEPT
+    return torch.where(kept, images, _random_ink(varied, generator))
 
 
 def _random_maps(count: int, generator: torch.Generator) -> Tensor:
@@ -78,6 +83,15 @@ def _random_widths(images: Tensor, generator: torch.Generator) -> Tensor:
     share = torch.rand(len(images), 1, 1, 1, generator=generator, device=generator.device) * (2 * WIDTH) - WIDTH
     wider, thinner = _dilate(images), -_dilate(-images)
     return images.lerp(torch.where(share > 0, wider, thinner), share.abs())
+
+
+def _random_ink(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Make the edges of ink steeper or softer, and add noise, (N, 1, 28, 28)."""
+    steepness, noise = torch.rand(2, len(images), 1, 1, 1, generator=generator, device=generator.device)
+    steepness = (INK[0] + (INK[1] - INK[0]) * steepness).exp()
+    grain = torch.randn(images.shape, generator=generator, device=generator.device)
+    inked: Tensor = ((images - 0.5) * steepness + 0.5 + grain * (NOISE * noise**4)).clamp(0, 1)
+    return inked
 
 
 def _dilate(images: Tensor) -> Tensor:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
+
+import torch
+from torch import Tensor
 
 from digitnet.data.digits import VALIDATION_SIZE, Digits, fingerprint, split, validation_size
 from digitnet.data.idx import Part
@@ -12,6 +16,7 @@ from digitnet.errors import DataError, UsageError
 
 STROKES_SIZES: dict[Part, int] = {"train": 60_000, "test": 10_000}  # as many as MNIST has
 STROKES_SEEDS: dict[Part, int] = {"train": 1, "test": 2}
+EXTRA_SEED = 3  # of the streams that are added to a training set
 
 
 def load_digits(dataset: str, part: Part, *, data_dir: Path | None = None, size: int | None = None) -> Digits:
@@ -67,6 +72,21 @@ def load_training(dataset: str, *, data_dir: Path | None = None, size: int | Non
     if size is not None and size > available:
         raise DataError(f"{whole.name} has {available:,} images to train on beside those for validation, not {size:,}")
     return split(whole, size)
+
+
+def add_strokes(digits: Digits, count: int) -> Digits:
+    """Add so many digits drawn from strokes to a training set; its name and fingerprint stay."""
+    from digitnet.data.strokes import draw_strokes
+
+    images, targets = draw_strokes(count, seed=EXTRA_SEED)
+    return replace(digits, images=torch.cat([digits.images, images]), targets=torch.cat([digits.targets, targets]))
+
+
+def load_nondigits(digits: Digits, count: int) -> Tensor:
+    """Draw images of what are no digits, (count, 1, 28, 28) uint8, some of them made from the digits given."""
+    from digitnet.data.nondigits import draw_nondigits
+
+    return draw_nondigits(count, digits.images, digits.targets, seed=EXTRA_SEED)
 
 
 def _draw(part: Part, count: int) -> Digits:

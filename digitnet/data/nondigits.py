@@ -14,7 +14,6 @@ from digitnet.data.stream import draw_range
 from digitnet.data.strokes import draw_characters
 from digitnet.data.templates import DAB_COUNT, compile_letters
 
-NONDIGITS_SEED = 3
 LETTER_WIDTH, LETTER_SLANT = 2.4, 0.1  # the pen's mean width in pixels, and how far right letters lean
 GRID = 4  # random strokes run between the points of a grid of 4x4, as those of letters line up
 NODES = 4  # points of a random stroke
