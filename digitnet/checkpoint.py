@@ -7,6 +7,7 @@ names a run, or nothing at all, is the business of ``runs.py``.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -18,11 +19,14 @@ from safetensors.torch import save
 from torch import Tensor
 
 from digitnet.atomic import write_atomically
+from digitnet.calibration import Calibration
 from digitnet.config import NUM_CLASSES, RunConfig
 from digitnet.errors import CheckpointError
 from digitnet.models import DigitNet, build_model
+from digitnet.rejection import Thresholds
 
-FORMAT = 2  # since 2, features reach the head pixel by pixel, and pooling comes before normalisation
+# Since 2, features reach the head pixel by pixel, and pooling comes before normalisation; 3 brought the calibration.
+FORMAT = 3
 MAX_HEADER_BYTES = 1_000_000
 MAX_BYTES = 2_000_000_000
 
@@ -57,6 +61,7 @@ class Checkpoint:
 
     config: RunConfig
     record: TrainingRecord
+    calibration: Calibration
     state: Mapping[str, Tensor]
     """Parameters and buffers by name, on the CPU."""
 
@@ -67,14 +72,17 @@ class Checkpoint:
         return model.eval()
 
 
-def save_checkpoint(path: Path, config: RunConfig, record: TrainingRecord, model: DigitNet) -> None:
+def save_checkpoint(
+    path: Path, config: RunConfig, record: TrainingRecord, calibration: Calibration, model: DigitNet
+) -> None:
     """Write a checkpoint; what was at ``path`` stays until the new file is whole.
 
     Raises:
         OSError: It could not be written.
     """
     classes = list(range(NUM_CLASSES))  # what each logit stands for
-    document = {"format": FORMAT, "classes": classes, "config": config.to_dict(), "record": asdict(record)}
+    parts = {"config": config.to_dict(), "record": asdict(record), "calibration": asdict(calibration)}
+    document = {"format": FORMAT, "classes": classes, **parts}
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     write_atomically(path, save(state, metadata={"digitnet": json.dumps(document)}))
 
@@ -88,14 +96,14 @@ def load_checkpoint(path: Path) -> Checkpoint:
     _check_container(path)
     try:
         with safe_open(path, framework="pt") as file:
-            config, record = _read_document(path, (file.metadata() or {}).get("digitnet"))
+            config, record, calibration = _read_document(path, (file.metadata() or {}).get("digitnet"))
             _check_shapes(path, config, {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()})  # noqa: SIM118
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
             if broken := next((name for name, tensor in state.items() if not tensor.isfinite().all()), None):
                 raise CheckpointError(f"{path}: {broken} holds numbers that are not finite")
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: damaged: {error}") from error
-    return Checkpoint(config=config, record=record, state=state)
+    return Checkpoint(config=config, record=record, calibration=calibration, state=state)
 
 
 def _check_container(path: Path) -> None:
@@ -121,7 +129,7 @@ def _check_container(path: Path) -> None:
         raise CheckpointError(f"{path} is larger than {MAX_BYTES:,} bytes, which no network of digitnet's is")
 
 
-def _read_document(path: Path, text: str | None) -> tuple[RunConfig, TrainingRecord]:
+def _read_document(path: Path, text: str | None) -> tuple[RunConfig, TrainingRecord, Calibration]:
     if text is None:
         raise CheckpointError(f"{path} is a safetensors file, but none that digitnet train wrote")
     try:
@@ -133,7 +141,8 @@ def _read_document(path: Path, text: str | None) -> tuple[RunConfig, TrainingRec
                 else "train the network again, or use --checkpoint pretrained-cnn"
             )
             raise CheckpointError(f"{path} has format {document['format']}, and this digitnet reads {FORMAT}; {advice}")
-        return RunConfig.from_dict(document["config"]), _read_record(document["record"])
+        config = RunConfig.from_dict(document["config"])
+        return config, _read_record(document["record"]), _read_calibration(document["calibration"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path}: its description is damaged: {error}") from error
 
@@ -145,6 +154,15 @@ def _read_record(values: Mapping[str, Any]) -> TrainingRecord:
         if type(record[field.name]) is not kinds[str(field.type)]:
             raise ValueError(f"{field.name} is {record[field.name]!r}")
     return TrainingRecord(**record)
+
+
+def _read_calibration(values: Mapping[str, Any]) -> Calibration:
+    grid = values["thresholds"]
+    numbers = [values["temperature"], *grid["rates"], *grid["scores"]]
+    if wrong := [number for number in numbers if type(number) is not float or not math.isfinite(number)]:
+        raise ValueError(f"calibration holds {wrong[0]!r}")
+    thresholds = Thresholds(rates=tuple(grid["rates"]), scores=tuple(grid["scores"]))
+    return Calibration(temperature=numbers[0], thresholds=thresholds)
 
 
 def _check_shapes(path: Path, config: RunConfig, found: Mapping[str, tuple[int, ...]]) -> None:

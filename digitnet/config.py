@@ -26,6 +26,7 @@ PrecisionName = Literal["auto", "fp32", "bf16"]
 
 IMAGE_SIZE = 28  # side of an image, in pixels
 NUM_CLASSES = 10
+REJECT_RATE = 0.01  # share of real digits that may be turned away with what is none
 PerBlock = int | tuple[int, ...]  # one number for all blocks, or one for each
 MAX_SIZE = 65_536  # units or channels of a layer, and
 MAX_DEPTH = 100  # layers: more fits no machine, and a file that asks for it is damaged

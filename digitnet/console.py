@@ -15,15 +15,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from digitnet.config import REJECT_RATE
 from digitnet.errors import printable
 from digitnet.runs import BEST
 
 if TYPE_CHECKING:  # each command brings in what it uses, and Rich is for tables and bars alone
     from rich.table import Table
 
+    from digitnet.calibration import Calibration
     from digitnet.checkpoint import Checkpoint
     from digitnet.data.digits import Digits
     from digitnet.engine import EpochResult, Result
+    from digitnet.evaluation import Sureness
     from digitnet.metrics import Metrics
     from digitnet.predictor import Classifier, Prediction
     from digitnet.summary import Layer
@@ -126,7 +129,9 @@ def print_run(folder: Path, checkpoint: Checkpoint, last: EpochResult, data_dir:
     )
 
 
-def print_evaluation(classifier: Classifier, digits: Digits, split: str, metrics: Metrics, elapsed_s: float) -> None:
+def print_evaluation(
+    classifier: Classifier, digits: Digits, split: str, metrics: Metrics, sureness: Sureness, elapsed_s: float
+) -> None:
     """Show what an evaluation counted."""
     from rich.console import Console
 
@@ -136,6 +141,7 @@ def print_evaluation(classifier: Classifier, digits: Digits, split: str, metrics
         ("accuracy", f"{metrics.accuracy:.2%}, 95% interval {low:.2%} to {high:.2%}"),
         ("errors", f"{metrics.count - metrics.correct:,}"),
         ("loss", f"{metrics.loss:.4f} ({classifier.checkpoint.config.train.loss})"),
+        ("sureness", f"{sureness.reliability.error:.2%} off on average (expected calibration error)"),
         ("speed", f"{metrics.count / elapsed_s:,.0f} images/s on {classifier.device.type}"),
     )
     scores = _table("digit", "precision", "recall", "F1", "images")
@@ -148,6 +154,27 @@ def print_evaluation(classifier: Classifier, digits: Digits, split: str, metrics
     out.print(scores)
     out.print("rows: the true digit; columns: what the network read")
     out.print(confusion)
+    out.print("answers by how sure they are, and what share of them is right")
+    out.print(_reliability_table(sureness))
+    out.print("by --reject-rate: what is turned away here, and what share of the rest is right")
+    out.print(_coverage_table(sureness))
+
+
+def _reliability_table(sureness: Sureness) -> Table:
+    table = _table("confidence", "mean", "images", "right", "too sure by")
+    for b in sureness.reliability.bins:
+        shares = (f"{b.confidence:.2%}", f"{b.count:,}", f"{b.accuracy:.2%}", f"{b.confidence - b.accuracy:+.2%}")
+        table.add_row(f"{b.low:.1%} to {b.high:.1%}", *shares)
+    return table
+
+
+def _coverage_table(sureness: Sureness) -> Table:
+    table = _table("reject rate", "turned away", "answered", "right", "errors")
+    for row in sureness.coverages:
+        right = "" if row.accuracy is None else f"{row.accuracy:.2%}"
+        counts = (f"{row.answered:,}", right, f"{row.errors:,}")
+        table.add_row(f"{row.reject_rate:.1%}", f"{1 - row.coverage:.2%}", *counts)
+    return table
 
 
 def print_info(checkpoint: Checkpoint, layers: list[Layer]) -> None:
@@ -174,6 +201,7 @@ def print_info(checkpoint: Checkpoint, layers: list[Layer]) -> None:
             f"{r.epoch}, after {r.step:,} steps and {r.elapsed_s:.1f} s on {r.device} in {r.precision}",
         ),
         ("validation", f"accuracy {r.validation_accuracy:.2%}, loss {r.validation_loss:.4f}"),
+        ("calibrated", _calibration_line(checkpoint.calibration)),
         ("made with", f"digitnet {r.digitnet}, torch {r.torch}"),
     )
     for name, settings in checkpoint.config.to_dict().items():
@@ -182,15 +210,32 @@ def print_info(checkpoint: Checkpoint, layers: list[Layer]) -> None:
         _print_pairs((name, lines[0]), *(("", line) for line in lines[1:]))
 
 
+def _calibration_line(calibration: Calibration) -> str:
+    needed = calibration.thresholds.score(REJECT_RATE)
+    return f"temperature {calibration.temperature:.3f}; {REJECT_RATE:.0%} of its digits score under {needed:.2f}"
+
+
 def _setting(value: object) -> str:
     return ",".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)
 
 
 def prediction_line(answer: Prediction, top_k: int) -> str:
-    """Put an answer into a line of text: the path, the digit, its probability and the runners-up."""
+    """Put an answer into a line: the path, the digit, its probability and the runners-up; or why it is turned away."""
+    if answer.reason is not None:
+        return f"{printable(answer.path or '')}: turned away: {_reason(answer)}"
     runners_up = ", ".join(f"{digit} {_probability(prob)}" for digit, prob in answer.top(top_k)[1:])
     then = f"  then {runners_up}" if runners_up else ""
     return f"{printable(answer.path or '')}: {answer.digit}  {_probability(answer.confidence)}{then}"
+
+
+def _reason(answer: Prediction) -> str:
+    match answer.reason:
+        case "blank":
+            return "blank"
+        case "several digits":
+            return "several digits; --number reads them"
+        case _:
+            return f"not like a digit (nearest {answer.digit}, {_probability(answer.confidence)})"
 
 
 def _probability(prob: float) -> str:

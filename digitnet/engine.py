@@ -6,7 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -19,7 +19,7 @@ from digitnet.data.augment import augment
 from digitnet.data.digits import Digits
 from digitnet.device import derive_seed, generator
 from digitnet.errors import DigitnetError
-from digitnet.evaluation import evaluate
+from digitnet.evaluation import count, logits_of
 from digitnet.gauge import Gauge
 from digitnet.losses import LossFunction, build_loss, with_nondigits
 from digitnet.metrics import Metrics, standard_error
@@ -62,6 +62,8 @@ class EpochResult:
     train_accuracy: float
     """Likewise."""
     validation: Metrics
+    logits: Tensor = field(repr=False, compare=False)
+    """Of the validation images, (N, 10) float32, on their device."""
     best: bool
     """Whether this epoch is the one to keep so far: the last whose validation accuracy is within a standard error of
     the highest before it. A difference so small says little, and most schedules end at their lowest rate. With a
@@ -138,7 +140,8 @@ def fit(
     highest = 0.0
     for epoch in range(1, trainer.epochs + 1):
         trained = yield from trainer.train_epoch(epoch, stopping)
-        metrics = evaluate(model, validation, validation_loss_fn, dtype)
+        logits = logits_of(model, validation.images, dtype)
+        metrics = count(logits, validation.targets, validation_loss_fn)
         trainer.check(metrics.loss, trained.step)
         slack = standard_error(highest, metrics.count) if config.patience is None else 0.0
         is_best = metrics.accuracy >= highest - slack
@@ -152,6 +155,7 @@ def fit(
             train_loss=trained.loss,
             train_accuracy=trained.accuracy,
             validation=metrics,
+            logits=logits,
             best=is_best,
             images_per_s=trained.images_per_s,
             elapsed_s=stopping.elapsed_s,

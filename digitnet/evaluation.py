@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
+from digitnet.calibration import Calibration, Reliability, reliability
 from digitnet.data.digits import Digits
 from digitnet.losses import LossFunction
 from digitnet.metrics import Metrics, confusion_counts
 from digitnet.models import DigitNet, to_float
+from digitnet.rejection import Coverage, coverages, digit_score
 
 EVAL_BATCH = 250  # what a CPU's caches hold
+RATES_SHOWN = (0.0, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sureness:
+    """Whether a network is as sure as it is right, and what it gains by turning images away."""
+
+    reliability: Reliability
+    coverages: tuple[Coverage, ...]
+    """For each of ``RATES_SHOWN``."""
 
 
 def evaluate(model: DigitNet, digits: Digits, loss_fn: LossFunction, dtype: torch.dtype = torch.float32) -> Metrics:
@@ -45,3 +59,14 @@ def count(logits: Tensor, targets: Tensor, loss_fn: LossFunction) -> Metrics:
     """Count answers: logits (N, 10) float32 and targets (N,) int64, on one device."""
     confusion = confusion_counts(logits.argmax(1), targets)
     return Metrics(loss=loss_fn(logits, targets).item(), confusion=tuple(map(tuple, confusion.tolist())))
+
+
+@torch.inference_mode()
+def assess(logits: Tensor, targets: Tensor, calibration: Calibration) -> Sureness:
+    """Judge how sure answers are: logits (N, 10) as the network gave them, and targets (N,) int64."""
+    logits, targets = logits.cpu().double() / calibration.temperature, targets.cpu()  # Apple's GPUs know no float64
+    right = logits.argmax(1) == targets
+    return Sureness(
+        reliability=reliability(logits.softmax(1), targets),
+        coverages=coverages(digit_score(logits), right, calibration.thresholds, RATES_SHOWN),
+    )

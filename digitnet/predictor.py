@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TypeAlias, overload
+from typing import Literal, TypeAlias, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +19,11 @@ from PIL import Image
 from torch import Tensor
 
 from digitnet.checkpoint import Checkpoint, load_checkpoint
+from digitnet.config import NUM_CLASSES, REJECT_RATE
 from digitnet.errors import PictureError
 from digitnet.models import place, to_float
-from digitnet.pictures import read_digit, to_digit, upright
+from digitnet.pictures import Objection, Prepared, prepare, read_prepared, upright
+from digitnet.rejection import digit_score
 from digitnet.runs import Found, find_checkpoint
 
 BATCH_SIZE = 256
@@ -30,7 +33,8 @@ READ_AHEAD = 8
 SMALL_BYTES = 4_096  # a file up to this size takes longer to hand to a thread than to read
 
 Pixels = npt.NDArray[np.uint8]
-Read: TypeAlias = tuple[Path, Pixels | str]  # a file with its digit, or with what is wrong with it
+Read: TypeAlias = tuple[Path, Prepared | str]  # a file with its digit, or with what is wrong with it
+Reason: TypeAlias = Objection | Literal["not a digit"]
 Picture = str | Path | Image.Image | npt.NDArray[np.generic] | Tensor
 
 
@@ -40,15 +44,26 @@ class Prediction:
 
     path: str | None
     """Where the picture came from; None when it was no file."""
-    digit: int
-    """The likeliest digit."""
+    digit: int | None
+    """The likeliest digit, even of a picture that is turned away; None where there is no ink."""
     confidence: float
-    """Its probability, in [0, 1]."""
+    """Its probability, in [0, 1]: the highest of ``probs``."""
     probs: tuple[float, ...]
-    """The probability of each digit from 0 to 9."""
+    """The probability of each digit from 0 to 9, if it is a digit; all alike where there is no ink."""
+    score: float | None
+    """How much it is like a digit, as ``rejection.digit_score``; None where there is no ink."""
+    reason: Reason | None = None
+    """Why the picture is turned away; None when it is accepted."""
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the digit is given as the answer."""
+        return self.reason is None
 
     def top(self, count: int) -> list[tuple[int, float]]:
-        """Return the ``count`` likeliest digits with their probabilities, likeliest first."""
+        """Return the ``count`` likeliest digits with their probabilities, likeliest first; of a blank, none."""
+        if self.digit is None:
+            return []
         return sorted(enumerate(self.probs), key=lambda pair: -pair[1])[:count]
 
 
@@ -82,57 +97,70 @@ class Classifier:
         return cls(load_checkpoint(found.path), found, device)
 
     @torch.inference_mode()
-    def probabilities(self, images: Tensor) -> Tensor:
-        """Classify images in MNIST's form.
-
-        Args:
-            images: (N, 1, 28, 28) uint8, light ink on black.
+    def logits(self, images: Tensor) -> Tensor:
+        """Classify images in MNIST's form: (N, 1, 28, 28) uint8, light ink on black.
 
         Returns:
-            (N, 10) float32 on the CPU; each row sums to 1.
+            Logits divided by the temperature, (N, 10) float32 on the CPU.
         """
         logits: Tensor = self.model(to_float(images.to(self.device)))
-        return logits.softmax(1).cpu()
+        return logits.cpu() / self.checkpoint.calibration.temperature
+
+    def probabilities(self, images: Tensor) -> Tensor:
+        """Return calibrated probabilities, (N, 10) float32 on the CPU, for images as ``logits`` takes them."""
+        return self.logits(images).softmax(1)
 
     @overload
-    def predict(self, pictures: str | Path | Image.Image) -> Prediction: ...
+    def predict(self, pictures: str | Path | Image.Image, *, reject_rate: float = ...) -> Prediction: ...
     @overload
-    def predict(self, pictures: list[Picture] | tuple[Picture, ...]) -> list[Prediction]: ...
+    def predict(
+        self, pictures: list[Picture] | tuple[Picture, ...], *, reject_rate: float = ...
+    ) -> list[Prediction]: ...
     @overload
-    def predict(self, pictures: npt.NDArray[np.generic] | Tensor) -> Prediction | list[Prediction]: ...
+    def predict(
+        self, pictures: npt.NDArray[np.generic] | Tensor, *, reject_rate: float = ...
+    ) -> Prediction | list[Prediction]: ...
 
-    def predict(self, pictures: Picture | list[Picture] | tuple[Picture, ...]) -> Prediction | list[Prediction]:
-        """Read the digit in each picture.
+    def predict(
+        self, pictures: Picture | list[Picture] | tuple[Picture, ...], *, reject_rate: float = REJECT_RATE
+    ) -> Prediction | list[Prediction]:
+        """Read the digit in each picture, and turn away what is none.
 
         Args:
             pictures: One picture or a sequence of them: paths, PIL images, arrays or tensors. An array is
                 (H, W) or (H, W, C) with C 1, 3 or 4; many are (N, H, W) or (N, H, W, C). A tensor has its channels
                 first: (H, W), (C, H, W) or (N, C, H, W), with C 1 or 3. Integers are from 0 to 255, floats in [0, 1].
+            reject_rate: What share of real digits, in [0, 1], may be turned away with what is no digit. 0 turns away
+                blank pictures only, 1 everything.
 
         Returns:
             A prediction for one picture, a list of them for many, in their order.
 
         Raises:
-            PictureError: A picture cannot be read or is blank.
-            ValueError: An array's shape or range is none of the above.
+            PictureError: A picture cannot be read.
+            ValueError: An array's shape or range is none of the above, or the rate is not in [0, 1].
         """
         if isinstance(pictures, Tensor):
             pictures = _channels_last(pictures)
         parts = _unstack(pictures) if isinstance(pictures, np.ndarray) else pictures
         if isinstance(parts, list | tuple):
-            return self._predict_many(parts)
-        return self._predict_many([parts])[0]
+            return self._predict_many(parts, reject_rate)
+        return self._predict_many([parts], reject_rate)[0]
 
-    def _predict_many(self, pictures: Sequence[Picture]) -> list[Prediction]:
+    def _predict_many(self, pictures: Sequence[Picture], reject_rate: float) -> list[Prediction]:
         paths = [str(p) if isinstance(p, str | Path) else None for p in pictures]
-        digits = [_to_pixels(picture) for picture in pictures]
+        ready = [_to_prepared(picture) for picture in pictures]
         return [
             answer
-            for start in range(0, len(digits), BATCH_SIZE)
-            for answer in self._answer(paths[start : start + BATCH_SIZE], digits[start : start + BATCH_SIZE])
+            for start in range(0, len(ready), BATCH_SIZE)
+            for answer in self._answer(
+                paths[start : start + BATCH_SIZE], ready[start : start + BATCH_SIZE], reject_rate
+            )
         ]
 
-    def predict_files(self, paths: Iterable[Path | None]) -> Iterator[Prediction | Unreadable]:
+    def predict_files(
+        self, paths: Iterable[Path | None], *, reject_rate: float = REJECT_RATE
+    ) -> Iterator[Prediction | Unreadable]:
         """Read the digit in each file, one at a time from an endless list if need be, in the order given.
 
         A file that cannot be read does not stop the rest: an ``Unreadable`` takes its place. Where a list may keep us
@@ -140,25 +168,45 @@ class Classifier:
         """
         with ThreadPoolExecutor(READERS) as readers:
             for batch in _batches(_read_ahead(paths, readers)):
-                names = [str(path) for path, digit in batch if isinstance(digit, np.ndarray)]
-                answers = iter(self._answer(names, [digit for _, digit in batch if isinstance(digit, np.ndarray)]))
-                for path, digit in batch:
-                    yield next(answers) if isinstance(digit, np.ndarray) else Unreadable(path=str(path), error=digit)
+                names = [str(path) for path, ready in batch if isinstance(ready, Prepared)]
+                pictures = [ready for _, ready in batch if isinstance(ready, Prepared)]
+                answers = iter(self._answer(names, pictures, reject_rate))
+                for path, ready in batch:
+                    yield next(answers) if isinstance(ready, Prepared) else Unreadable(path=str(path), error=ready)
 
-    def _answer(self, paths: Sequence[str | None], digits: Sequence[Pixels]) -> list[Prediction]:
-        if not digits:
+    def _answer(
+        self, paths: Sequence[str | None], pictures: Sequence[Prepared], reject_rate: float
+    ) -> list[Prediction]:
+        if not pictures:
             return []
-        rows = self.probabilities(torch.from_numpy(np.stack(digits))[:, None]).tolist()
-        best = [max(range(10), key=row.__getitem__) for row in rows]
+        logits = self.logits(torch.from_numpy(np.stack([picture.pixels for picture in pictures]))[:, None])
+        rows, scores = logits.softmax(1).tolist(), digit_score(logits).tolist()
+        needed = self.checkpoint.calibration.thresholds.score(reject_rate)
         return [
-            Prediction(path=path, digit=digit, confidence=row[digit], probs=tuple(row))
-            for path, digit, row in zip(paths, best, rows, strict=True)
+            _blank(path) if picture.objection == "blank" else _judged(path, picture.objection, row, score, needed)
+            for path, picture, row, score in zip(paths, pictures, rows, scores, strict=True)
         ]
+
+
+def _blank(path: str | None) -> Prediction:
+    share = 1 / NUM_CLASSES
+    return Prediction(path=path, digit=None, confidence=share, probs=(share,) * NUM_CLASSES, score=None, reason="blank")
+
+
+def _judged(
+    path: str | None, objection: Objection | None, probs: list[float], score: float, needed: float
+) -> Prediction:
+    """Make an answer of what the network said, and of the score that an accepted one needs."""
+    digit = max(range(NUM_CLASSES), key=probs.__getitem__)
+    reason: Reason | None = "not a digit" if score < needed else None
+    if objection is not None and needed > -math.inf:  # infinitely little is needed where all that has ink is accepted
+        reason = objection
+    return Prediction(path=path, digit=digit, confidence=probs[digit], probs=tuple(probs), score=score, reason=reason)
 
 
 def _read_ahead(paths: Iterable[Path | None], readers: ThreadPoolExecutor) -> Iterator[Read | None]:
     """Read files in order, large ones in threads, a few ahead of what is asked for; pass each None on."""
-    waiting: deque[tuple[Path, Pixels | str | Future[Pixels | str]]] = deque()
+    waiting: deque[tuple[Path, Prepared | str | Future[Prepared | str]]] = deque()
     for path in chain(paths, [None]):
         if path is not None:
             waiting.append((path, readers.submit(_read_or_error, path) if _is_large(path) else _read_or_error(path)))
@@ -191,25 +239,25 @@ def _is_large(path: Path) -> bool:
         return False
 
 
-def _read_or_error(path: Path) -> Pixels | str:
+def _read_or_error(path: Path) -> Prepared | str:
     try:
-        return read_digit(path)
+        return read_prepared(path)
     except PictureError as error:
         return str(error)
 
 
-def _to_pixels(picture: Picture) -> Pixels:
+def _to_prepared(picture: Picture) -> Prepared:
     if isinstance(picture, str | Path):
-        return read_digit(Path(picture))
+        return read_prepared(Path(picture))
     if isinstance(picture, Tensor):
         picture = _channels_last(picture)
     if isinstance(picture, np.ndarray):
         if isinstance(_unstack(picture), list):
             raise ValueError(f"expected one picture, (H, W) or (H, W, 3 or 4), found a shape of {picture.shape}")
-        return to_digit(Image.fromarray(_to_bytes(picture)))
+        return prepare(Image.fromarray(_to_bytes(picture)))
     if not isinstance(picture, Image.Image):
         raise TypeError(f"expected a path, a PIL image, an array or a tensor, found {type(picture).__name__}")
-    return to_digit(upright(picture))
+    return prepare(upright(picture))
 
 
 def _channels_last(tensor: Tensor) -> npt.NDArray[np.generic]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,11 +15,12 @@ if TYPE_CHECKING:
     from digitnet.checkpoint import Checkpoint
     from digitnet.data.digits import Digits
     from digitnet.engine import EpochResult
+    from digitnet.evaluation import Sureness
     from digitnet.metrics import Metrics
     from digitnet.predictor import Classifier, Prediction, Unreadable
     from digitnet.summary import Layer
 
-CSV_FIELDS = ("path", "digit", "confidence", *(f"p{digit}" for digit in range(10)))
+CSV_FIELDS = ("path", "digit", "confidence", *(f"p{digit}" for digit in range(10)), "accepted", "reason")
 
 
 def run_report(folder: Path, checkpoint: Checkpoint, last: EpochResult) -> dict[str, Any]:
@@ -28,7 +30,7 @@ def run_report(folder: Path, checkpoint: Checkpoint, last: EpochResult) -> dict[
 
 
 def evaluation_report(
-    classifier: Classifier, digits: Digits, split: str, metrics: Metrics, elapsed_s: float
+    classifier: Classifier, digits: Digits, split: str, metrics: Metrics, sureness: Sureness, elapsed_s: float
 ) -> dict[str, Any]:
     """Describe an evaluation; shares are in [0, 1]."""
     return {
@@ -44,6 +46,9 @@ def evaluation_report(
         "loss_name": classifier.checkpoint.config.train.loss,
         "per_digit": [{"digit": digit, **asdict(scores)} for digit, scores in enumerate(metrics.per_digit)],
         "confusion": [list(row) for row in metrics.confusion],
+        "calibration_error": sureness.reliability.error,
+        "reliability": [asdict(part) for part in sureness.reliability.bins],
+        "risk_coverage": [asdict(row) for row in sureness.coverages],
         "elapsed_s": elapsed_s,
         "images_per_s": metrics.count / elapsed_s,
         "device": classifier.device.type,
@@ -81,8 +86,11 @@ def answer_report(answer: Prediction | Unreadable, top_k: int) -> dict[str, Any]
         return asdict(answer)
     return {
         "path": answer.path,
+        "accepted": answer.accepted,
+        "reason": answer.reason,
         "digit": answer.digit,
         "confidence": answer.confidence,
+        "score": answer.score,
         "probs": answer.probs,
         "top": [{"digit": digit, "prob": prob} for digit, prob in answer.top(top_k)],
     }
@@ -91,7 +99,8 @@ def answer_report(answer: Prediction | Unreadable, top_k: int) -> dict[str, Any]
 def csv_row(answer: Prediction) -> str:
     """Put an answer into a line of CSV, in the order of ``CSV_FIELDS``."""
     path = (answer.path or "").encode(errors="backslashreplace").decode()  # a name need not be text
-    return _csv_line(path, answer.digit, answer.confidence, *answer.probs)
+    accepted = json.dumps(answer.accepted)
+    return _csv_line(path, answer.digit, answer.confidence, *answer.probs, accepted, answer.reason)
 
 
 def csv_heading() -> str:
@@ -106,4 +115,8 @@ def _csv_line(*values: object) -> str:
 
 
 def _checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
-    return {"record": asdict(checkpoint.record), "config": checkpoint.config.to_dict()}
+    return {
+        "record": asdict(checkpoint.record),
+        "calibration": asdict(checkpoint.calibration),
+        "config": checkpoint.config.to_dict(),
+    }

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from digitnet import __version__
+from digitnet.calibration import fit_calibration
 from digitnet.checkpoint import TrainingRecord, save_checkpoint
 from digitnet.config import RunConfig
 from digitnet.data.digits import Digits
@@ -41,14 +42,15 @@ def train_run(config: RunConfig, train: Digits, validation: Digits, folder: Path
     digits = add_strokes(train, extra) if extra else train
     nondigits = load_nondigits(train, others).to(device) if others else None
     results = fit(model, digits.to(device), validation.to(device), config.train, dtype, nondigits)
-    epochs: list[EpochResult] = []
+    rows: list[dict[str, float]] = []
     for result in _out_of_memory_named(results):
         if isinstance(result, EpochResult):
-            epochs.append(result)
+            rows.append(_row(result))
             record = _record(result, train, validation, device, dtype)
+            calibration = fit_calibration(result.logits.cpu(), validation.targets.cpu())
             for name in (LAST, BEST) if result.best else (LAST,):
-                save_checkpoint(folder / name, config, record, model)
-            write_metrics(folder, [_row(epoch) for epoch in epochs])
+                save_checkpoint(folder / name, config, record, calibration, model)
+            write_metrics(folder, rows)
         yield result
 
 

@@ -14,10 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
+from digitnet.calibration import Calibration
 from digitnet.checkpoint import TrainingRecord, load_checkpoint, save_checkpoint
 from digitnet.errors import CheckpointError
 from digitnet.models import build_model
 from digitnet.recipes import build_config
+from digitnet.rejection import Thresholds
 
 RECORD = TrainingRecord(
     dataset='a "set" \\ with\nodd \u2028 letters \U0001f600',
@@ -34,6 +36,9 @@ RECORD = TrainingRecord(
     precision="fp32",
     digitnet="0.1.0",
     torch="2.6.0",
+)
+CALIBRATION = Calibration(
+    temperature=0.1 + 0.7, thresholds=Thresholds(rates=(0.0, 0.01, 1.0), scores=(-1 / 3, -1 / 3, 9.25))
 )
 CNN = build_config(kind="cnn", preset="fast", overrides={"channels": (2,), "hidden_sizes": (3,), "dropout": 0.25})
 MLP = build_config(kind="mlp", preset="fast", overrides={"hidden_sizes": (2,), "patience": 3})
@@ -52,7 +57,7 @@ def make_model(config):
 def path(tmp_path):
     """A good checkpoint."""
     path = tmp_path / "best.safetensors"
-    save_checkpoint(path, MLP, RECORD, make_model(MLP))
+    save_checkpoint(path, MLP, RECORD, CALIBRATION, make_model(MLP))
     return path
 
 
@@ -81,10 +86,11 @@ def refusal(path):
 @pytest.mark.parametrize("config", [CNN, MLP], ids=["cnn", "mlp"])
 def test_everything_comes_back_bit_for_bit(tmp_path, config):
     model, path = make_model(config), tmp_path / "best.safetensors"
-    save_checkpoint(path, config, RECORD, model)
+    save_checkpoint(path, config, RECORD, CALIBRATION, model)
     checkpoint = load_checkpoint(path)
     assert checkpoint.config == config
     assert checkpoint.record == RECORD
+    assert checkpoint.calibration == CALIBRATION
     rebuilt = checkpoint.build()
     assert not rebuilt.training
     assert rebuilt.state_dict().keys() == model.state_dict().keys()
@@ -98,7 +104,7 @@ def test_everything_comes_back_bit_for_bit(tmp_path, config):
 def test_no_length_of_header_is_taken_for_a_pickle(tmp_path):
     model, path, starts = make_model(MLP), tmp_path / "best.safetensors", set()
     for length in range(260):
-        save_checkpoint(path, MLP, replace(RECORD, dataset="x" * length), model)
+        save_checkpoint(path, MLP, replace(RECORD, dataset="x" * length), CALIBRATION, model)
         assert load_checkpoint(path).record.dataset == "x" * length
         starts.add(path.read_bytes()[0])
     assert 0x80 in starts  # a pickle's first byte
@@ -106,7 +112,11 @@ def test_no_length_of_header_is_taken_for_a_pickle(tmp_path):
 
 def test_other_programs_can_read_what_it_is(path):
     document = description(path)
-    assert document["format"] == 2
+    assert document["format"] == 3
+    assert document["calibration"] == {
+        "temperature": CALIBRATION.temperature,
+        "thresholds": {"rates": [0.0, 0.01, 1.0], "scores": [-1 / 3, -1 / 3, 9.25]},
+    }
     assert document["record"]["dataset"] == RECORD.dataset
     assert document["config"]["model"] == {
         "kind": "mlp", "hidden_sizes": [2], "activation": "relu", "dropout": 0.0, "batch_norm": False,
@@ -182,15 +192,16 @@ def test_tensors_that_do_not_fit_the_network_are_named(path):
 
 
 def test_a_newer_format_is_said_to_be_newer(path):
-    rewrite(path, change=lambda document: document.update(format=3))
-    assert "has format 3, and this digitnet reads 2; a newer digitnet wrote it" in refusal(path)
+    rewrite(path, change=lambda document: document.update(format=4))
+    assert "has format 4, and this digitnet reads 3; a newer digitnet wrote it" in refusal(path)
 
 
-def test_the_first_format_is_refused_for_its_weights_stand_in_another_order(path):
-    rewrite(path, change=lambda document: document.update(format=1))
+@pytest.mark.parametrize("older", [1, 2])
+def test_an_older_format_is_refused_for_its_weights_stand_in_another_order_or_calibration_is_missing(path, older):
+    rewrite(path, change=lambda document: (document.update(format=older), document.pop("calibration")))
     line = refusal(path)
     advice = "train the network again, or use --checkpoint pretrained-cnn"
-    assert line.endswith(f"has format 1, and this digitnet reads 2; {advice}")
+    assert line.endswith(f"has format {older}, and this digitnet reads 3; {advice}")
     assert "damaged" not in line
 
 
@@ -203,6 +214,25 @@ def test_the_first_format_is_refused_for_its_weights_stand_in_another_order(path
         pytest.param(lambda d: d.update(record=None), id="record is null"),
         pytest.param(lambda d: d["record"].pop("dataset"), id="no data set"),
         pytest.param(lambda d: d["record"].update(epoch="2"), id="epoch is text"),
+        pytest.param(lambda d: d.pop("calibration"), id="no calibration"),
+        pytest.param(lambda d: d.update(calibration=None), id="calibration is null"),
+        pytest.param(lambda d: d["calibration"].pop("temperature"), id="no temperature"),
+        pytest.param(lambda d: d["calibration"].update(temperature="1"), id="temperature is text"),
+        pytest.param(lambda d: d["calibration"].update(temperature=1), id="temperature is a whole number"),
+        pytest.param(lambda d: d["calibration"].update(temperature=0.0), id="temperature is 0"),
+        pytest.param(lambda d: d["calibration"].update(temperature=-1.0), id="temperature is negative"),
+        pytest.param(lambda d: d["calibration"].update(temperature=float("nan")), id="temperature is no number"),
+        pytest.param(lambda d: d["calibration"].update(temperature=float("inf")), id="temperature is infinite"),
+        pytest.param(lambda d: d["calibration"].update(thresholds=[]), id="thresholds are a list"),
+        pytest.param(lambda d: d["calibration"]["thresholds"].update(rates=[]), id="no rates"),
+        pytest.param(lambda d: d["calibration"]["thresholds"].update(rates=[0.0, 1.0]), id="too few rates"),
+        pytest.param(lambda d: d["calibration"]["thresholds"].update(rates=[0.0, 0.0, 1.0]), id="rates do not rise"),
+        pytest.param(lambda d: d["calibration"]["thresholds"].update(rates=[0.0, True, 1.0]), id="a rate is true"),
+        pytest.param(lambda d: d["calibration"]["thresholds"].update(rates=3), id="rates are a number"),
+        pytest.param(lambda d: d["calibration"]["thresholds"].update(scores=[1.0, 0.0, 2.0]), id="scores fall"),
+        pytest.param(lambda d: d["calibration"]["thresholds"].update(scores="abc"), id="scores are text"),
+        pytest.param(lambda d: d["calibration"]["thresholds"].update(scores=[1.0, None, 2.0]), id="a score is null"),
+        pytest.param(lambda d: d["calibration"]["thresholds"].update(scores=[-float("inf"), 0.0, 1.0]), id="infinite"),
         pytest.param(lambda d: d["config"].pop("model"), id="no model"),
         pytest.param(lambda d: d["config"]["model"].update(kind="rnn"), id="unknown kind"),
         pytest.param(lambda d: d["config"]["model"].update(hidden_sizes=[0]), id="a layer of none"),
@@ -226,7 +256,7 @@ def test_a_description_that_is_no_document_is_refused(path, text):
 @given(st.data())
 def test_whatever_byte_is_damaged_the_file_is_read_or_refused(tmp_path_factory, data):
     path = tmp_path_factory.getbasetemp() / "damaged.safetensors"
-    save_checkpoint(path, MLP, RECORD, make_model(MLP))
+    save_checkpoint(path, MLP, RECORD, CALIBRATION, make_model(MLP))
     content = bytearray(path.read_bytes())
     header = 8 + int.from_bytes(content[:8], "little")
     content[data.draw(st.integers(0, header - 1))] = data.draw(st.integers(0, 255))
@@ -243,7 +273,7 @@ def test_a_full_disk_leaves_the_old_checkpoint(path, monkeypatch, where):
     before = path.read_bytes()
     monkeypatch.setattr(where, fail)
     with pytest.raises(OSError, match="No space left"):
-        save_checkpoint(path, CNN, replace(RECORD, epoch=9), make_model(CNN))
+        save_checkpoint(path, CNN, replace(RECORD, epoch=9), CALIBRATION, make_model(CNN))
     monkeypatch.undo()
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]
@@ -253,5 +283,5 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path):
     model, path = make_model(MLP), tmp_path / "best.safetensors"
     with torch.no_grad():
         model.head.output.bias[3] = float("nan")
-    save_checkpoint(path, MLP, RECORD, model)
+    save_checkpoint(path, MLP, RECORD, CALIBRATION, model)
     assert "head.output.bias holds numbers that are not finite" in refusal(path)

@@ -254,6 +254,72 @@ def test_a_reader_that_goes_away_ends_it_quietly(run_folder, digit_files):
     assert process.returncode != 0
 
 
+# What is turned away.
+
+
+@pytest.fixture
+def blank():
+    """Make a picture with no ink and return its path."""
+    return save_png(Path("blank.png"), torch.full((40, 30), 250, dtype=torch.uint8))
+
+
+def test_a_blank_picture_is_an_answer_and_no_fault(predict, digit_files, blank):
+    result = predict(digit_files[0], blank, "--reject-rate", 0)
+    assert result.stdout.splitlines()[1] == "blank.png: turned away: blank"
+    assert "error" not in result.stderr
+    document = json.loads(predict("--json", blank).stdout)
+    (answer,) = document["predictions"]
+    assert (answer["accepted"], answer["reason"], answer["digit"], answer["top"]) == (False, "blank", None, [])
+    assert document["errors"] == []
+    assert json.loads(predict("--jsonl", blank).stdout) == answer
+    (row,) = csv.DictReader(predict("--csv", blank).stdout.splitlines())
+    assert (row["digit"], row["accepted"], row["reason"]) == ("", "false", "blank")
+
+
+def test_the_share_that_may_be_turned_away_is_chosen(predict, digit_files, expected):
+    for none in ("0", "0%", "0.0"):
+        lines = predict("--reject-rate", none, *digit_files).stdout.splitlines()
+        assert [line.split("  ")[0] for line in lines] == [f"{path}: {digit}" for path, digit in expected]
+    for every in ("1", "100%"):
+        lines = predict("--reject-rate", every, *digit_files).stdout.splitlines()
+        assert len(lines) == len(expected)
+        for line, (path, digit) in zip(lines, expected, strict=True):
+            assert line.startswith(f"{path}: turned away: not like a digit (nearest {digit}, ")
+    shares = [predict("--jsonl", "--reject-rate", rate, *digit_files).stdout for rate in ("0.3", "30%")]
+    assert shares[0] == shares[1]
+    left_out, one_percent = (predict("--jsonl", *rate, *digit_files).stdout for rate in ([], ["--reject-rate", "1%"]))
+    assert left_out == one_percent
+
+
+@pytest.mark.parametrize("form", [[], ["--json"], ["--jsonl"], ["--csv"]], ids=" ".join)
+def test_turning_away_is_code_4_where_that_is_asked_for_after_the_results(predict, digit_files, blank, form):
+    options = [*form, "--reject-rate", 0]
+    predict(*options, "--fail-on-reject", digit_files[0])
+    result = predict(*options, "--fail-on-reject", digit_files[0], blank, digit_files[1], code=4)
+    assert result.stderr.splitlines()[-1] == "error: 1 picture was turned away"
+    assert result.stdout == predict(*options, digit_files[0], blank, digit_files[1]).stdout
+    two = predict(*options, "--fail-on-reject", blank, blank, code=4)
+    assert two.stderr.splitlines()[-1] == "error: 2 pictures were turned away"
+    both = predict(*options, "--fail-on-reject", "gone.png", blank, code=3)
+    assert both.stderr.splitlines()[-1] == "error: 1 input could not be read, and 1 picture was turned away"
+    assert "turned away" not in predict(*options, "gone.png", blank, code=3).stderr
+
+
+def test_how_sure_it_is_stands_in_eval_and_info(run_folder):
+    report = json.loads(invoke("eval", "--checkpoint", run_folder, "--json").stdout)
+    assert sum(part["count"] for part in report["reliability"]) == report["count"]
+    assert [row["reject_rate"] for row in report["risk_coverage"]][:4] == [0, 0.001, 0.005, 0.01]
+    text = invoke("eval", "--checkpoint", run_folder).stdout
+    assert f"{report['calibration_error']:.2%} off on average (expected calibration error)" in text
+    assert max(map(len, text.splitlines())) <= 80
+    calibration = json.loads(invoke("info", run_folder, "--json").stdout)["calibration"]
+    assert len(calibration["thresholds"]["rates"]) == len(calibration["thresholds"]["scores"])
+    assert (
+        f"temperature {calibration['temperature']:.3f}; 1% of its digits score under"
+        in invoke("info", run_folder).stdout
+    )
+
+
 # What is wrong is said in one line.
 
 WRONG = [
@@ -305,6 +371,12 @@ WRONG = [
     ["predict"],
     ["predict", "--json", "--csv", "a.png"],
     ["predict", "--top-k", "0", "a.png"],
+    ["predict", "--reject-rate", "some", "a.png"],
+    ["predict", "--reject-rate", "", "a.png"],
+    ["predict", "--reject-rate", "2", "a.png"],
+    ["predict", "--reject-rate", "101%", "a.png"],
+    ["predict", "--reject-rate", "-1%", "a.png"],
+    ["predict", "--reject-rate", "nan", "a.png"],
     ["info", "a", "b"],
 ]
 
@@ -327,6 +399,9 @@ def test_a_wrong_value_is_said_with_what_would_be_right():
     assert "for each of the 4 blocks, not 5,3" in fail("train", "--channels", "2,2,2,2", "--kernel-size", "5,3", code=2)
     assert "epochs and steps are both given" in fail("train", "--steps", 5, "--epochs", 2, code=2)
     assert "0.993 or 99.3%" in fail("eval", "--min-accuracy", "most", code=2)
+    assert "a share such as 0.01 or 1%, from 0 to 100%, not '2'" in fail(
+        "predict", "--reject-rate", "2", "a.png", code=2
+    )
 
 
 def test_what_was_typed_cannot_steer_the_terminal():

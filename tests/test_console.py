@@ -9,21 +9,26 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from digitnet import console
+from digitnet.calibration import ConfidenceBin, Reliability
 from digitnet.engine import EpochResult, StepResult
 from digitnet.errors import printable
+from digitnet.evaluation import Sureness
 from digitnet.metrics import Metrics
 from digitnet.predictor import Prediction
 from digitnet.recipes import build_config
+from digitnet.rejection import Coverage
 from digitnet.summary import summarise
 
 DIAGONAL = tuple(tuple(5_842 if row == column else 123 for column in range(10)) for row in range(10))
 EPOCH = EpochResult(
     epoch=7, epochs=40, step=1_505, learning_rate=1e-3, train_loss=0.12345, train_accuracy=0.9876,
-    validation=Metrics(loss=0.0567, confusion=DIAGONAL), best=True, images_per_s=12_345.6, elapsed_s=61.23, stop=None,
+    validation=Metrics(loss=0.0567, confusion=DIAGONAL), logits=torch.zeros(0, 10), best=True,
+    images_per_s=12_345.6, elapsed_s=61.23, stop=None,
 )  # fmt: skip
 STEP = StepResult(epoch=7, epochs=40, step=1_300, total_steps=8_600, loss=0.1, images_per_s=12_345.6, elapsed_s=60.0)
 ESCAPE = "\x1b[31mred\x1b]0;title\x07\r\n\u202egnp"
@@ -62,7 +67,8 @@ def test_notes_go_to_stderr_and_are_shown_safely(capsys):
 
 
 def test_an_answer_is_a_line():
-    answer = Prediction(path=ESCAPE, digit=7, confidence=0.91234, probs=(0.08766, 0, 0, 0, 0, 0, 0, 0.91234, 0, 0))
+    probs = (0.08766, 0, 0, 0, 0, 0, 0, 0.91234, 0, 0)
+    answer = Prediction(path=ESCAPE, digit=7, confidence=0.91234, probs=probs, score=9.0)
     line = console.prediction_line(answer, 2)
     assert line.isprintable()
     assert line.endswith("gnp: 7  91.23%  then 0 8.77%")
@@ -71,8 +77,25 @@ def test_an_answer_is_a_line():
 
 
 def test_no_answer_is_said_to_be_certain():
-    sure = Prediction(path="a.png", digit=7, confidence=0.999999, probs=(1e-7,) * 7 + (0.999999,) + (1e-7,) * 2)
+    probs = (1e-7,) * 7 + (0.999999,) + (1e-7,) * 2
+    sure = Prediction(path="a.png", digit=7, confidence=0.999999, probs=probs, score=9.0)
     assert console.prediction_line(sure, 2) == "a.png: 7  >99.99%  then 0 <0.01%"
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        ("not a digit", "not like a digit (nearest 7, 43.10%)"),
+        ("several digits", "several digits; --number reads them"),
+        ("blank", "blank"),
+    ],
+)
+def test_what_is_turned_away_is_said_to_be_and_why(reason, said):
+    probs = (0.569, 0, 0, 0, 0, 0, 0, 0.431, 0, 0)
+    answer = Prediction(path=ESCAPE, digit=7, confidence=0.431, probs=probs, score=2.0, reason=reason)
+    line = console.prediction_line(answer, 3)
+    assert line.isprintable()
+    assert line.endswith(f"gnp: turned away: {said}")
 
 
 def test_an_epoch_is_a_line():
@@ -158,11 +181,22 @@ def test_an_evaluation_fits_80_columns_with_every_count_whole(classifier_like, c
     confusion = tuple(tuple(size if row == column else 0 for column in range(10)) for row in range(10))
     metrics = Metrics(loss=0.0321, confusion=confusion)
     digits = SimpleNamespace(name="mnist")
-    console.print_evaluation(classifier_like, digits, "test", metrics, 2.0)
+    bins = tuple(
+        ConfidenceBin(low=k / 15, high=(k + 1) / 15, count=size, confidence=1.0, accuracy=0.0) for k in range(15)
+    )
+    rows = [
+        Coverage(reject_rate=rate, answered=10 * size, errors=size, coverage=rate, accuracy=accuracy)
+        for rate, accuracy in ((0.0, 1.0), (1.0, None))
+    ]
+    sureness = Sureness(reliability=Reliability(bins=bins), coverages=tuple(rows))
+    console.print_evaluation(classifier_like, digits, "test", metrics, sureness, 2.0)
     out, err = capsys.readouterr()
     assert err == ""
     assert max(widths(out)) <= 80
-    assert out.count(f"{size:,}") == 20  # ten supports and the diagonal
+    assert len(re.findall(rf"(?<!\S){size:,}(?!\S)", out)) == 20 + 15 + 2  # supports and diagonal, bins, errors
+    assert "100.00% off on average" in out
+    assert "93.3% to 100.0%  100.00%" in out
+    assert "+100.00%" in out
     assert f"mnist, test: {10 * size:,} images" in out
     assert "100.00%, 95% interval" in out
     assert "\x1b" not in out

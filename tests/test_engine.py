@@ -14,7 +14,7 @@ from digitnet.config import CNNConfig, MLPConfig, TrainConfig
 from digitnet.data.digits import Digits
 from digitnet.engine import EpochResult, StepResult, epoch_batches, fit, train_step
 from digitnet.errors import DigitnetError
-from digitnet.evaluation import evaluate
+from digitnet.evaluation import evaluate, logits_of
 from digitnet.gauge import Gauge
 from digitnet.losses import build_loss
 from digitnet.metrics import Metrics
@@ -268,6 +268,7 @@ def test_validation_is_of_the_network_yielded_and_without_smoothing(changes):
     for result in fit(model, noise(), noise(20, 1), replace(CONFIG, **changes)):
         if isinstance(result, EpochResult):
             assert result.validation == evaluate(copy.deepcopy(model), noise(20, 1), build_loss("cross-entropy"))
+            assert torch.equal(result.logits, logits_of(copy.deepcopy(model), noise(20, 1).images))
 
 
 def test_steps_cut_the_last_epoch():
@@ -352,12 +353,12 @@ def scripted(monkeypatch, scores, config):
     """Train on noise, with validations of these (accuracy in per cent, loss); return the epochs."""
     script = iter(scores)
 
-    def made_up(*_):
+    def made_up(*_):  # in place of what is counted of the logits
         correct, loss = next(script)
         first = (correct, 100 - correct, *[0] * 8)
         return Metrics(loss=loss, confusion=(first, *[(0,) * 10] * 9))
 
-    monkeypatch.setattr(engine, "evaluate", made_up)
+    monkeypatch.setattr(engine, "count", made_up)
     return epochs_of(fit(fresh(LINEAR), noise(), noise(20, 1), replace(CONFIG, epochs=len(scores), **config)))
 
 

@@ -12,7 +12,7 @@ errors values config
 atomic recipes device components normalise ink pictures
 data.glyphs data.letters data.templates data.pen data.stream data.strokes data.nondigits
 data.idx data.digits data.augment data.cache data.mnist data.folder data.load
-models losses optim metrics summary capture gauge
+models losses optim metrics summary capture gauge rejection calibration
 runs checkpoint evaluation
 engine training predictor
 console reports

@@ -45,12 +45,12 @@ def evaluate(
     ] = None,
     device: DeviceOption = "auto",
 ) -> None:
-    """Measure loss and accuracy, per digit too, with the confusion matrix."""
+    """Measure loss and accuracy, per digit too, with the confusion matrix, and whether it is as sure as it is right."""
     least = parse_share(min_accuracy, "--min-accuracy") if min_accuracy is not None else None
 
     from digitnet import console, reports
     from digitnet.device import choose_device, keep_freed_memory
-    from digitnet.evaluation import evaluate as evaluate_digits
+    from digitnet.evaluation import assess, count, logits_of
     from digitnet.losses import build_loss
     from digitnet.predictor import Classifier
 
@@ -62,12 +62,14 @@ def evaluate(
     loss_fn = build_loss(classifier.checkpoint.config.train.loss)
     digits = digits.to(classifier.device)
     started = time.perf_counter()
-    metrics = evaluate_digits(classifier.model, digits, loss_fn)
+    logits = logits_of(classifier.model, digits.images)
+    metrics = count(logits, digits.targets, loss_fn)
     elapsed_s = time.perf_counter() - started
+    sureness = assess(logits, digits.targets, classifier.checkpoint.calibration)
     if json_:
-        print_json(reports.evaluation_report(classifier, digits, part, metrics, elapsed_s))
+        print_json(reports.evaluation_report(classifier, digits, part, metrics, sureness, elapsed_s))
     else:
-        console.print_evaluation(classifier, digits, part, metrics, elapsed_s)
+        console.print_evaluation(classifier, digits, part, metrics, sureness, elapsed_s)
     if least is not None and metrics.accuracy < least:
         raise ThresholdError(f"the accuracy is {metrics.accuracy:.2%}, and --min-accuracy asks for {least:.2%}")
 

@@ -70,12 +70,27 @@ def parse_share(text: str, option: str) -> float:
     Raises:
         UsageError: It is no number above 0 and up to 100 %.
     """
-    match = re.fullmatch(r"\s*(\d*\.?\d+)\s*(%?)\s*", text)
-    value = float(match[1]) if match else 0.0
-    share = value / 100 if match and match[2] else value
-    if not 0 < share <= 1:  # 2 is refused: 1 would be all of them, and 2 could only mean 2 in a hundred
+    share = _share(text)
+    if share is None or not 0 < share <= 1:  # 2 is refused: 1 would be all of them, and 2 only 2 in a hundred
         raise UsageError(f"{option} takes an accuracy such as 0.993 or 99.3%, not {text!r}")
     return share
+
+
+def parse_rate(text: str, option: str) -> float:
+    """Parse a share that may be nothing: ``0.01``, ``1%`` or ``0``, in [0, 1].
+
+    Raises:
+        UsageError: It is no number from 0 to 100 %.
+    """
+    share = _share(text)
+    if share is None or share > 1:
+        raise UsageError(f"{option} takes a share such as 0.01 or 1%, from 0 to 100%, not {text!r}")
+    return share
+
+
+def _share(text: str) -> float | None:
+    match = re.fullmatch(r"\s*(\d*\.?\d+)\s*(%?)\s*", text)
+    return float(match[1]) / (100 if match[2] else 1) if match else None
 
 
 def parse_seconds(text: str, option: str) -> float:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
-from digitnet.cli.options import CheckpointOption, DeviceOption, print_json
-from digitnet.errors import PictureError, UsageError
+from digitnet.cli.options import CheckpointOption, DeviceOption, parse_rate, print_json
+from digitnet.config import REJECT_RATE
+from digitnet.errors import PictureError, ThresholdError, UsageError
 
 if TYPE_CHECKING:
     from digitnet.predictor import Prediction, Unreadable
@@ -38,9 +39,20 @@ def predict(
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one JSON document a line for each picture.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values with a heading.")] = False,
+    reject_rate: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Turn away what is less like a digit than all but this share of real ones: 0.01 or 1%. "
+            f"0 accepts all that has ink. Left out: {REJECT_RATE:.0%}.",
+        ),
+    ] = None,
+    fail_on_reject: Annotated[
+        bool, typer.Option("--fail-on-reject", help="End with exit code 4 where a picture is turned away.")
+    ] = False,
     device: DeviceOption = "auto",
 ) -> None:
-    """Read the digit in each picture, which should hold one digit and nothing else.
+    """Read the digit in each picture, which should hold one digit and nothing else; what is none is turned away.
 
     Dark on light or light on dark, of any size, turned as its EXIF data say. A file that cannot be read is reported
     on its own, the rest go on, and the exit code is 3.
@@ -52,6 +64,7 @@ def predict(
     if "" in inputs:  # a shell's unset variable; the empty path would be the folder that we are in
         raise UsageError("one of the inputs is empty")
     top_k = top_k or 3
+    rate = REJECT_RATE if reject_rate is None else parse_rate(reject_rate, "--reject-rate")
     form: Form = "json" if json_ else "jsonl" if jsonl else "csv" if csv else "text"
 
     from digitnet import console, reports
@@ -63,14 +76,16 @@ def predict(
     console.note_checkpoint(classifier)
     show = _printer(form, top_k)
     kept: list[Prediction | Unreadable] = []
-    failed = 0
+    failed = rejected = 0
     answer = None
     with console.counting("pictures") as count_one:
-        for answer in classifier.predict_files(expand(inputs)):
+        for answer in classifier.predict_files(expand(inputs), reject_rate=rate):
             count_one()
             if isinstance(answer, Unreadable):
                 failed += 1
                 console.note(f"error: {answer.error}")
+            else:
+                rejected += not answer.accepted
             if form == "json":
                 kept.append(answer)
             else:
@@ -79,8 +94,16 @@ def predict(
         print_json(reports.prediction_report(classifier, kept, top_k))
     if answer is None:
         raise PictureError("the list on stdin is empty")
-    if failed:
-        raise PictureError(f"{failed} {'input' if failed == 1 else 'inputs'} could not be read")
+    _end(failed, rejected if fail_on_reject else 0)
+
+
+def _end(failed: int, rejected: int) -> None:
+    """Say what is missing among the answers; a file that could not be read weighs more than one turned away."""
+    faults = [f"{failed} {'input' if failed == 1 else 'inputs'} could not be read"] if failed else []
+    if rejected:
+        faults.append(f"{rejected} {'picture was' if rejected == 1 else 'pictures were'} turned away")
+    if faults:
+        raise (PictureError if failed else ThresholdError)(", and ".join(faults))
 
 
 def _printer(form: Form, top_k: int) -> Callable[[Prediction | Unreadable], None]:
