@@ -10,7 +10,7 @@ import os
 import shlex
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,14 +24,17 @@ if TYPE_CHECKING:  # each command brings in what it uses, and Rich is for tables
 
     from digitnet.calibration import Calibration
     from digitnet.checkpoint import Checkpoint
+    from digitnet.comparison import Comparison
     from digitnet.data.digits import Digits
     from digitnet.engine import EpochResult, Result
     from digitnet.evaluation import Sureness
     from digitnet.metrics import Metrics
     from digitnet.predictor import Classifier, Prediction
+    from digitnet.suite import SuiteRow
     from digitnet.summary import Layer
 
 COUNT_STEP = 256
+MEAN_LABEL = "mean of the copies"
 
 STOPS = {
     "epochs": "trained to the end",
@@ -290,3 +293,79 @@ def _table(first: str, *others: str) -> Table:
     for heading in others:
         table.add_column(heading, justify="right")
     return table
+
+
+def print_comparison(other: Classifier, comparison: Comparison) -> None:
+    """Show how another network did on the images of an evaluation, and what the difference means."""
+    c = comparison
+    print()
+    _print_pairs(
+        ("against", f"{other.name}: accuracy {c.other_accuracy:.2%}, {c.count - c.other_correct:,} errors"),
+        ("only one", f"read rightly by this network alone: {c.only_this:,}; by the other alone: {c.only_other:,}"),
+        ("p-value", f"{_p_value(c.p_value)} (McNemar's exact test)"),
+        ("so", c.conclusion),
+    )
+
+
+def print_suite(rows: Iterable[SuiteRow], labels: Sequence[str]) -> list[SuiteRow]:
+    """Show each row of the suite as soon as it is there, and return them all.
+
+    Args:
+        rows: What ``suite_rows`` yields.
+        labels: What these rows will be called.
+    """
+    shown: list[SuiteRow] = []
+    width = _width(labels, 34)
+    print(f"{'set':<{width}}{'images':>8}{'accuracy':>10}{'95% interval':>20}{'errors':>8}", flush=True)
+    for row in rows:
+        if shown and shown[-1].variant and not row.variant:
+            _print_mean(shown, width)
+        m, (low, high) = row.metrics, row.metrics.interval
+        figures = f"{m.count:8,}{m.accuracy:10.2%}{f'{low:.2%} to {high:.2%}':>20}{m.count - m.correct:8,}"
+        print(f"{_fitted(row.label, width)}{figures}", flush=True)
+        shown.append(row)
+    if shown[-1].variant:
+        _print_mean(shown, width)
+    return shown
+
+
+def _print_mean(rows: Sequence[SuiteRow], width: int) -> None:
+    from digitnet.suite import mean_of_copies
+
+    print(f"{MEAN_LABEL:<{width}}{'':8}{mean_of_copies(rows)[0]:10.2%}")
+
+
+def print_suite_comparison(other: Classifier, rows: Sequence[SuiteRow]) -> None:
+    """Show how another network did on the sets of the suite."""
+    from digitnet.suite import mean_of_copies
+
+    width = _width([row.label for row in rows], 30)
+    print(f"\nagainst {printable(other.name)}")
+    print(f"{'set':<{width}}{'accuracy':>10}{'other':>9}{'only this':>11}{'only other':>12}{'p':>7}")
+    for row in rows:
+        if c := row.comparison:
+            star = "*" if c.significant else ""
+            counts = f"{c.only_this:11,}{c.only_other:12,}{_p_value(c.p_value):>7}{star}"
+            print(f"{_fitted(row.label, width)}{c.accuracy:10.2%}{c.other_accuracy:9.2%}{counts}")
+    this, that = mean_of_copies(rows)
+    print(f"{MEAN_LABEL:<{width}}{this:10.2%}{that:9.2%}")
+    print(
+        "only this, only other: images that one network alone reads rightly\n"
+        "p: how often chance alone would make such a difference (McNemar's exact test);\n"
+        "*: unlikely to be chance. Without it, the difference may be chance; and of\n"
+        "twenty rows that chance decides, about one gets a * all the same."
+    )
+
+
+def _p_value(p: float) -> str:
+    return f"{p:.3f}" if p >= 0.001 else "<0.001"
+
+
+def _width(labels: Sequence[str], most: int) -> int:
+    return min(max(len(printable(label)) for label in (*labels, MEAN_LABEL)), most)
+
+
+def _fitted(label: str, width: int) -> str:
+    """Bring a label to a width; of a path that is too long, the end says more than the beginning."""
+    shown = printable(label)
+    return f"{shown:<{width}}" if len(shown) <= width else f"...{shown[3 - width :]}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,11 +14,13 @@ from digitnet.runs import BEST
 
 if TYPE_CHECKING:
     from digitnet.checkpoint import Checkpoint
+    from digitnet.comparison import Comparison
     from digitnet.data.digits import Digits
     from digitnet.engine import EpochResult
     from digitnet.evaluation import Sureness
     from digitnet.metrics import Metrics
     from digitnet.predictor import Classifier, Prediction, Unreadable
+    from digitnet.suite import SuiteRow
     from digitnet.summary import Layer
 
 CSV_FIELDS = ("path", "digit", "confidence", *(f"p{digit}" for digit in range(10)), "accepted", "reason")
@@ -119,4 +122,70 @@ def _checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
         "record": asdict(checkpoint.record),
         "calibration": asdict(checkpoint.calibration),
         "config": checkpoint.config.to_dict(),
+    }
+
+
+def comparison_report(other: Classifier | None, comparison: Comparison | None) -> dict[str, Any]:
+    """Describe how another network did on the images of an evaluation, as a part of its report."""
+    return {"against": {**_network(other), **_comparison(comparison)} if other and comparison else None}
+
+
+def suite_report(classifier: Classifier, other: Classifier | None, rows: Sequence[SuiteRow]) -> dict[str, Any]:
+    """Describe a network's results on the suite, and those of another network on the same images."""
+    from digitnet.data.variants import SEED
+    from digitnet.suite import mean_of_copies
+
+    mean, other_mean = mean_of_copies(rows)
+    return {
+        **_network(classifier),
+        "against": {**_network(other), "mean_of_copies": other_mean} if other else None,
+        "loss_name": classifier.checkpoint.config.train.loss,
+        "device": classifier.device.type,
+        "noise_seed": SEED,
+        "mean_of_copies": mean,
+        "sets": [_suite_row(row) for row in rows],
+    }
+
+
+def _suite_row(row: SuiteRow) -> dict[str, Any]:
+    """Describe one set; ``changed`` has the strength of each change, and is null where there is none."""
+    return {
+        "set": row.name,
+        "split": row.split,
+        "changed": {key: value for key, value in asdict(row.variant).items() if key != "name"} if row.variant else None,
+        **_metrics(row.metrics),
+        "against": _comparison(row.comparison) if row.comparison else None,
+        "elapsed_s": row.elapsed_s,
+    }
+
+
+def _network(classifier: Classifier) -> dict[str, Any]:
+    return {"checkpoint": str(classifier.path), "trained_on": classifier.checkpoint.record.dataset}
+
+
+def _metrics(metrics: Metrics) -> dict[str, Any]:
+    return {
+        "count": metrics.count,
+        "correct": metrics.correct,
+        "errors": metrics.count - metrics.correct,
+        "accuracy": metrics.accuracy,
+        "accuracy_interval_95": list(metrics.interval),
+        "loss": metrics.loss,
+        "per_digit": [{"digit": digit, **asdict(scores)} for digit, scores in enumerate(metrics.per_digit)],
+        "confusion": [list(row) for row in metrics.confusion],
+    }
+
+
+def _comparison(comparison: Comparison) -> dict[str, Any]:
+    from digitnet.metrics import wilson_interval
+
+    c = comparison
+    return {
+        "correct": c.other_correct,
+        "accuracy": c.other_accuracy,
+        "accuracy_interval_95": list(wilson_interval(c.other_correct, c.count)),
+        **asdict(c),
+        "p_value": c.p_value,
+        "significant": c.significant,
+        "conclusion": c.conclusion,
     }

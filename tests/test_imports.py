@@ -11,9 +11,9 @@ LAYERS = """
 errors values config
 atomic recipes device components normalise ink pictures
 data.glyphs data.letters data.templates data.pen data.stream data.strokes data.nondigits
-data.idx data.digits data.augment data.cache data.mnist data.folder data.load
-models losses optim metrics summary capture gauge rejection calibration
-runs checkpoint evaluation
+data.idx data.digits data.augment data.variants data.cache data.mnist data.folder data.load
+models losses optim metrics comparison summary capture gauge rejection calibration
+runs checkpoint evaluation suite
 engine training predictor
 console reports
 cli.options cli.train_options cli.train cli.eval cli.predict cli.info cli

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from digitnet.cli.options import CheckpointOption, DataDirOption, DeviceOption, choices, parse_share, print_json
-from digitnet.errors import DataError, ThresholdError
+from digitnet.errors import DataError, ThresholdError, UsageError
 
 if TYPE_CHECKING:
     from digitnet.checkpoint import TrainingRecord
     from digitnet.data.digits import Digits
+    from digitnet.predictor import Classifier
 
 SplitName = Literal["test", "validation", "train"]
 
@@ -21,11 +22,11 @@ SplitName = Literal["test", "validation", "train"]
 def evaluate(
     checkpoint: CheckpointOption = None,
     dataset: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             metavar="NAME|DIR",
             help="mnist, strokes, or a folder with sub-folders 0 to 9 or IDX files. "
-            "Left out: what the network was trained on.",
+            "Left out: what the network was trained on. With --suite: a further set; give it again for more.",
             rich_help_panel="Data",
         ),
     ] = None,
@@ -37,18 +38,42 @@ def evaluate(
             rich_help_panel="Data",
         ),
     ] = None,
+    suite: Annotated[
+        bool,
+        typer.Option(
+            "--suite",
+            help="Read MNIST's test images, and shifted, rotated, scaled, blurred, noisy, thin and thick copies of "
+            "these 28x28 images, past the preparation that predict does.",
+            rich_help_panel="Data",
+        ),
+    ] = False,
     data_dir: DataDirOption = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REF",
+            help="Another checkpoint to read the same images: which of the two is better, and whether that may be "
+            "chance, by McNemar's test.",
+        ),
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     min_accuracy: Annotated[
         str | None,
-        typer.Option(metavar="SHARE", help="End with exit code 4 below this accuracy: 0.99 or 99%."),
+        typer.Option(
+            metavar="SHARE",
+            help="End with exit code 4 below this accuracy: 0.99 or 99%. With --suite: below this mean of the copies.",
+        ),
     ] = None,
     device: DeviceOption = "auto",
 ) -> None:
     """Measure loss and accuracy, per digit too, with the confusion matrix, and whether it is as sure as it is right."""
     least = parse_share(min_accuracy, "--min-accuracy") if min_accuracy is not None else None
 
+    datasets = dataset or []
+    _check(suite, datasets, split)
+
     from digitnet import console, reports
+    from digitnet.comparison import compare
     from digitnet.device import choose_device, keep_freed_memory
     from digitnet.evaluation import assess, count, logits_of
     from digitnet.losses import build_loss
@@ -57,8 +82,14 @@ def evaluate(
     keep_freed_memory()
     classifier = Classifier.load(checkpoint, choose_device(device))
     console.note_checkpoint(classifier)
-    record = classifier.checkpoint.record
-    digits, part = _load(dataset or record.dataset, split, data_dir, record)
+    other = Classifier.load(against, classifier.device) if against is not None else None
+    if other:
+        console.note_checkpoint(other)
+    if suite:
+        _evaluate_suite(classifier, other, datasets, data_dir, json_, least)
+        return
+    own = classifier.checkpoint.record.dataset
+    digits, part = _load_unseen(datasets[0] if datasets else own, split, data_dir, classifier, other)
     loss_fn = build_loss(classifier.checkpoint.config.train.loss)
     digits = digits.to(classifier.device)
     started = time.perf_counter()
@@ -66,12 +97,70 @@ def evaluate(
     metrics = count(logits, digits.targets, loss_fn)
     elapsed_s = time.perf_counter() - started
     sureness = assess(logits, digits.targets, classifier.checkpoint.calibration)
+    comparison = compare(logits, logits_of(other.model, digits.images), digits.targets) if other else None
     if json_:
-        print_json(reports.evaluation_report(classifier, digits, part, metrics, sureness, elapsed_s))
+        against_report = reports.comparison_report(other, comparison)
+        print_json(reports.evaluation_report(classifier, digits, part, metrics, sureness, elapsed_s) | against_report)
     else:
         console.print_evaluation(classifier, digits, part, metrics, sureness, elapsed_s)
+        if other and comparison:
+            console.print_comparison(other, comparison)
     if least is not None and metrics.accuracy < least:
         raise ThresholdError(f"the accuracy is {metrics.accuracy:.2%}, and --min-accuracy asks for {least:.2%}")
+
+
+def _check(suite: bool, datasets: list[str], split: SplitName | None) -> None:
+    if not suite and len(datasets) > 1:
+        raise UsageError("several data sets are for --suite; without it, name one")
+    if suite and split not in (None, "test"):
+        raise UsageError(f"--suite reads what networks are tested on, not --split {split}")
+    if suite and "mnist" in datasets:
+        raise UsageError("mnist is in the suite; --dataset names what to read beside it")
+
+
+def _evaluate_suite(
+    classifier: Classifier,
+    other: Classifier | None,
+    datasets: list[str],
+    data_dir: Path | None,
+    json_: bool,
+    least: float | None,
+) -> None:
+    from digitnet import console, reports
+    from digitnet.data.load import load_digits
+    from digitnet.losses import build_loss
+    from digitnet.suite import mean_of_copies, suite_labels, suite_rows
+
+    mnist = load_digits("mnist", "test", data_dir=data_dir)
+    others = [_load_unseen(dataset, None, None, classifier, other) for dataset in datasets]
+    loss_fn = build_loss(classifier.checkpoint.config.train.loss)
+    rows = suite_rows(mnist, others, loss_fn, classifier.model, other.model if other else None)
+    if json_:
+        done = list(rows)
+        print_json(reports.suite_report(classifier, other, done))
+    else:
+        done = console.print_suite(rows, suite_labels(others))
+        if other:
+            console.print_suite_comparison(other, done)
+    mean, _ = mean_of_copies(done)
+    if least is not None and mean < least:
+        raise ThresholdError(f"the mean of the copies is {mean:.2%}, and --min-accuracy asks for {least:.2%}")
+
+
+def _load_unseen(
+    dataset: str, split: SplitName | None, data_dir: Path | None, classifier: Classifier, other: Classifier | None
+) -> tuple[Digits, SplitName]:
+    """Load what is asked for; of a set that trained either network and has no test part, only what both may see.
+
+    The parts that ``_load`` finds for the two lie one within the other: all, those for training, or those kept.
+    """
+    found = _load(dataset, split, data_dir, classifier.checkpoint.record)
+    if other is None:
+        return found
+    record = other.checkpoint.record
+    if found[1] == "test" and record.fingerprint != found[0].fingerprint and record.dataset != dataset:
+        return found  # the other was trained elsewhere, and a folder of pictures takes its time to read
+    return min(found, _load(dataset, split, data_dir, record), key=lambda pair: len(pair[0]))
 
 
 def _load(
