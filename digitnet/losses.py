@@ -14,7 +14,7 @@ from digitnet.config import NUM_CLASSES, LossName
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 """Logits (N, 10) float and targets (N,) int64 to a loss, ()."""
 
-NONDIGIT_WEIGHT = 0.75  # of telling digits from the rest, beside telling them from each other
+NONDIGIT_WEIGHT = 1.0  # of telling digits from the rest, beside telling them from each other
 
 
 def build_loss(name: LossName, label_smoothing: float = 0.0) -> LossFunction:

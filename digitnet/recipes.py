@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from digitnet.config import PER_BLOCK, CNNConfig, MLPConfig, ModelConfig, ModelKind, RunConfig, TrainConfig, build
 
-PresetName = Literal["fast", "standard", "best"]
+PresetName = Literal["fast", "standard", "best", "handwriting"]
 
 Settings = Mapping[str, Any]
 
@@ -32,6 +32,11 @@ PRESETS: dict[ModelKind, dict[PresetName, Settings]] = {
             "hidden_sizes": (256,), "epochs": 40, "batch_size": 128, "augment": "elastic", "dropout": 0.3,
             "label_smoothing": 0.1, "weight_decay": 0.2, "weight_average": 0.998,
         },
+        "handwriting": {
+            "channels": (48, 96, 96, 192), "kernel_size": (5, 3, 3, 3), "padding": "valid", "pool_size": (2, 1, 2, 1),
+            "hidden_sizes": (128,), "epochs": 36, "batch_size": 256, "extra_strokes": 50_000, "nondigits": 40_000,
+            "augment": "all", "dropout": 0.2, "weight_decay": 0.2, "weight_average": 0.998,
+        },
     },
     "mlp": {
         "fast": {"hidden_sizes": (256,), "epochs": 3, "batch_size": 256},
@@ -42,6 +47,10 @@ PRESETS: dict[ModelKind, dict[PresetName, Settings]] = {
         "best": {
             "hidden_sizes": (2048, 2048), "batch_norm": True, "dropout": 0.3, "epochs": 60, "batch_size": 256,
             "augment": "elastic", "label_smoothing": 0.05, "weight_average": 0.998,
+        },
+        "handwriting": {
+            "hidden_sizes": (1024, 512), "batch_norm": True, "dropout": 0.1, "epochs": 40, "batch_size": 256,
+            "extra_strokes": 50_000, "nondigits": 40_000, "augment": "all", "weight_average": 0.998,
         },
     },
 }  # fmt: skip
