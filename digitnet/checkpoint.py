@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,27 @@ from digitnet.rejection import Thresholds
 FORMAT = 3
 MAX_HEADER_BYTES = 1_000_000
 MAX_BYTES = 2_000_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adaptation:
+    """How ``digitnet adapt`` made a network of another one."""
+
+    source: str
+    """The checkpoint that it was made of: a path, or the name of one that ships."""
+    dataset: str
+    """The folder of the pictures."""
+    fingerprint: str
+    """Of the pictures."""
+    size: int
+    """How many they were."""
+    rehearsal: str
+    """The data set that was rehearsed; the record's validation figures are of this one."""
+    held_out_accuracy: float
+    """Of pictures read by networks that had not learnt them."""
+    steps: int
+    learning_rate: float
+    seed: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +74,8 @@ class TrainingRecord:
     """Version of the program."""
     torch: str
     """Version of PyTorch."""
+    adaptation: Adaptation | None = None
+    """None for a network as it was trained."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,12 +171,19 @@ def _read_document(path: Path, text: str | None) -> tuple[RunConfig, TrainingRec
 
 
 def _read_record(values: Mapping[str, Any]) -> TrainingRecord:
+    record = TrainingRecord(**_read_fields(TrainingRecord, values))
+    adapted = values.get("adaptation")  # networks as they were trained need not say that they are
+    return replace(record, adaptation=Adaptation(**_read_fields(Adaptation, adapted))) if adapted else record
+
+
+def _read_fields(kind: type[TrainingRecord | Adaptation], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Read a dataclass's required fields, which are plain values, each of the type it is declared with."""
     kinds = {"str": str, "int": int, "float": float}
-    record = {field.name: values[field.name] for field in fields(TrainingRecord)}
-    for field in fields(TrainingRecord):
-        if type(record[field.name]) is not kinds[str(field.type)]:
-            raise ValueError(f"{field.name} is {record[field.name]!r}")
-    return TrainingRecord(**record)
+    required = [field for field in fields(kind) if field.default is MISSING]
+    for field in required:
+        if type(values[field.name]) is not kinds[str(field.type)]:
+            raise ValueError(f"{field.name} is {values[field.name]!r}")
+    return {field.name: values[field.name] for field in required}
 
 
 def _read_calibration(values: Mapping[str, Any]) -> Calibration:

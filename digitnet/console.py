@@ -22,8 +22,9 @@ from digitnet.runs import BEST
 if TYPE_CHECKING:  # each command brings in what it uses, and Rich is for tables and bars alone
     from rich.table import Table
 
+    from digitnet.adapting import AdaptResult, FoldResult
     from digitnet.calibration import Calibration
-    from digitnet.checkpoint import Checkpoint
+    from digitnet.checkpoint import Adaptation, Checkpoint
     from digitnet.comparison import Comparison
     from digitnet.data.digits import Digits
     from digitnet.engine import EpochResult, Result
@@ -51,7 +52,9 @@ def note(message: str) -> None:
 
 def note_checkpoint(classifier: Classifier) -> None:
     """Say which network is used, on stderr."""
-    note(f"Using {classifier.name} (trained on {classifier.checkpoint.record.dataset}).")
+    record = classifier.checkpoint.record
+    adapted = f", adapted to {record.adaptation.dataset}" if record.adaptation else ""
+    note(f"Using {classifier.name} (trained on {record.dataset}{adapted}).")
 
 
 @contextmanager
@@ -132,6 +135,32 @@ def print_run(folder: Path, checkpoint: Checkpoint, last: EpochResult, data_dir:
     )
 
 
+def fold_line(fold: FoldResult) -> str:
+    """Put a fold into a line of text."""
+    return (
+        f"part {fold.fold}/{fold.folds}, kept out: of {fold.count}, {fold.before} were read right before, "
+        f"and {fold.after} after"
+    )
+
+
+def print_adaptation(path: Path | None, adaptation: Adaptation, result: AdaptResult) -> None:
+    """Sum up what adapting came to: the hand and the validation images before and after, and what to type next."""
+    program, count = os.environ.get("DIGITNET_PROG", "digitnet"), result.pictures
+    before, after = result.validation_before, result.validation_after
+    gain = "" if result.after > result.before else "; no gain is shown"
+    _print_pairs(
+        ("pictures", f"{adaptation.dataset}: {count:,}"),
+        ("your hand", f"{result.before / count:.2%} before, {result.after / count:.2%} after, each picture read by"),
+        ("", f"a network adapted without it, in {len(result.folds)} parts{gain}"),
+        ("learnt", f"{result.learnt / count:.2%} after, of the pictures it has learnt: no measure of new ones"),
+        ("validation", f"{before.accuracy:.2%} before, {after.accuracy:.2%} after, on {adaptation.rehearsal}"),
+        ("time", f"{result.elapsed_s:.1f} s, {adaptation.steps} steps for each of {len(result.folds) + 1} networks"),
+        ("saved", str(path) if path else "nothing"),
+    )
+    if path:
+        _print_pairs(("next", f"{program} predict --checkpoint {shlex.quote(str(path.parent))} YOUR_PICTURE.png"))
+
+
 def print_evaluation(
     classifier: Classifier, digits: Digits, split: str, metrics: Metrics, sureness: Sureness, elapsed_s: float
 ) -> None:
@@ -207,6 +236,8 @@ def print_info(checkpoint: Checkpoint, layers: list[Layer]) -> None:
         ("calibrated", _calibration_line(checkpoint.calibration)),
         ("made with", f"digitnet {r.digitnet}, torch {r.torch}"),
     )
+    if a := r.adaptation:
+        _print_pairs(("adapted", f"from {a.source} to {a.size:,} pictures of {a.dataset}, rehearsing {a.rehearsal}"))
     for name, settings in checkpoint.config.to_dict().items():
         shown = ", ".join(f"{key} {_setting(value)}" for key, value in settings.items())
         lines = textwrap.wrap(shown, width=68, break_long_words=False)

@@ -55,6 +55,9 @@ PRESETS: dict[ModelKind, dict[PresetName, Settings]] = {
     },
 }  # fmt: skip
 
+# What digitnet adapt does, beside its own options.
+ADAPT: dict[str, Any] = {"batch_size": 128, "augment": "elastic", "schedule": "cosine", "warmup": 0.1}
+
 OPTIMIZER_DEFAULTS: dict[str, Settings] = {
     "sgd": {"learning_rate": 0.1, "momentum": 0.9, "nesterov": True},
     "rmsprop": {"learning_rate": 1e-3, "momentum": 0.0},

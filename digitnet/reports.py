@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from digitnet.runs import BEST
 
 if TYPE_CHECKING:
-    from digitnet.checkpoint import Checkpoint
+    from digitnet.adapting import AdaptResult
+    from digitnet.checkpoint import Adaptation, Checkpoint
     from digitnet.comparison import Comparison
     from digitnet.data.digits import Digits
     from digitnet.engine import EpochResult
@@ -30,6 +31,26 @@ def run_report(folder: Path, checkpoint: Checkpoint, last: EpochResult) -> dict[
     """Describe a run that has ended."""
     ended = {"epochs_run": last.epoch, "stop": last.stop, "total_s": last.elapsed_s}
     return {"checkpoint": str(folder / BEST), **ended, **_checkpoint(checkpoint)}
+
+
+def adaptation_report(path: Path | None, adaptation: Adaptation, result: AdaptResult) -> dict[str, Any]:
+    """Describe what adapting came to; the checkpoint is null where no new network was kept."""
+    before, after = result.validation_before, result.validation_after
+    return {
+        "checkpoint": str(path) if path else None,
+        "kept": result.kept,
+        "adaptation": asdict(adaptation),
+        "held_out": {"folds": len(result.folds), **_before_after(result.pictures, result.before, result.after)},
+        "share_of_the_way": result.share,
+        "learnt": {"count": result.pictures, "correct_after": result.learnt},
+        "validation": _before_after(before.count, before.correct, after.correct),
+        "elapsed_s": result.elapsed_s,
+    }
+
+
+def _before_after(count: int, before: int, after: int) -> dict[str, int | float]:
+    correct = {"count": count, "correct_before": before, "correct_after": after}
+    return {**correct, "accuracy_before": before / count, "accuracy_after": after / count}
 
 
 def evaluation_report(

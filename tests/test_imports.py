@@ -11,12 +11,13 @@ LAYERS = """
 errors values config
 atomic recipes device components normalise ink pictures
 data.glyphs data.letters data.templates data.pen data.stream data.strokes data.nondigits
-data.idx data.digits data.augment data.variants data.cache data.mnist data.folder data.load
+data.idx data.digits data.augment data.variants data.cache data.mnist
+data.folder data.labelled data.load
 models losses optim metrics comparison summary capture gauge rejection calibration
 runs checkpoint evaluation suite
-engine training predictor
+engine training predictor adapting
 console reports
-cli.options cli.train_options cli.train cli.eval cli.predict cli.info cli
+cli.options cli.train_options cli.train cli.adapt cli.eval cli.predict cli.info cli
 """
 ORDER = LAYERS.split()
 STRANGERS = [  # what either of the two need not know of the other
@@ -25,6 +26,7 @@ STRANGERS = [  # what either of the two need not know of the other
     ({"engine"}, {"checkpoint", "runs", "pictures", "recipes"}),
     ({"predictor"}, {"training", "recipes", "data"}),
     ({"console", "reports"}, {"cli", "training", "console", "reports"}),
+    ({"adapting"}, {"training", "pictures", "recipes", "predictor"}),
 ]
 HEAVY = {"torch", "torchvision", "numpy", "PIL", "safetensors"}
 FREE = {"", "__main__", "data"}  # the package itself: a version, and a function that imports when it is called
@@ -92,7 +94,8 @@ import io, sys
 from contextlib import redirect_stdout, suppress
 import digitnet
 heavy = {heavy}
-for arguments in (["--help"], ["train", "--help"], ["eval", "--help"], ["predict", "--help"], ["info", "--help"],
+for arguments in (["--help"], ["train", "--help"], ["eval", "--help"], ["predict", "--help"], ["adapt", "--help"],
+                  ["info", "--help"], ["adapt"], ["adapt", "DIR", "--steps", "0"],
                   ["--version"], ["train", "--epochs", "0"], ["train", "--nonsense"], ["predict"]):
     sys.argv = ["digitnet", *arguments]
     with suppress(SystemExit), redirect_stdout(io.StringIO()) as out:

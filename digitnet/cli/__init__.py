@@ -17,6 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 from digitnet import __version__
+from digitnet.cli.adapt import adapt
 from digitnet.cli.eval import evaluate
 from digitnet.cli.info import info
 from digitnet.cli.predict import predict
@@ -71,6 +72,7 @@ app = typer.Typer(
 app.command("train")(train)
 app.command("eval")(evaluate)
 app.command("predict")(predict)
+app.command("adapt")(adapt)
 app.command("info")(info)
 
 

@@ -176,6 +176,8 @@ def _load(
             digits = load_digits(dataset, "test", data_dir=data_dir)
             own = digits.fingerprint == record.fingerprint  # the same pictures by another path
             if not own:
+                if record.adaptation and digits.fingerprint == record.adaptation.fingerprint:
+                    note("The network was adapted to these very pictures: this is no measure of how it reads others.")
                 return digits, "test"
         note("These pictures trained this network: only those kept for validation are counted.")
         split = "validation"

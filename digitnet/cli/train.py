@@ -134,7 +134,7 @@ def _run(
     check_run_name(name)
     config, train_digits, validation = _load(config, data_dir, may_fall_back)
     stem = f"{config.kind}-{Path(config.train.dataset).resolve().name}"
-    with _run_folder(output, name, stem) as folder, console.training_view() as show:
+    with run_folder(output, name, stem) as folder, console.training_view() as show:
         for result in train_run(config, train_digits, validation, folder):
             show(result)
     assert isinstance(result, EpochResult)  # every run ends with one
@@ -164,7 +164,7 @@ def _load(config: RunConfig, data_dir: Path | None, may_fall_back: bool) -> tupl
 
 
 @contextmanager
-def _run_folder(output: Path, name: str | None, stem: str) -> Iterator[Path]:
+def run_folder(output: Path, name: str | None, stem: str) -> Iterator[Path]:
     """Make a run folder, and remove it again when training ends before there is a network in it."""
     from digitnet.console import note
     from digitnet.runs import BEST, create_run_folder

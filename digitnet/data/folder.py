@@ -57,19 +57,33 @@ def _read_idx_folder(folder: Path, part: Part) -> Pictures | None:
 
 def _read_class_folders(folder: Path, part: Part) -> Pictures:
     root = next((place for place in (folder / part, folder / "train") if place.is_dir()), folder)
-    paths = [
+    pictures = class_pictures(root)
+    if not pictures:
+        if part == "train" and has_test_folder(folder):
+            raise DataError(f"{folder}: only a test part is there, nothing to train on")
+        raise DataError(f"{root}: expected sub-folders 0 to 9 with pictures, or IDX files; found neither")
+    return read_pictures([path for path, _ in pictures]), [label for _, label in pictures]
+
+
+def class_pictures(root: Path) -> list[tuple[Path, int]]:
+    """List the pictures in the sub-folders 0 to 9 with their labels, in the order of their names."""
+    return [
         (path, int(place.name))
         for place in sorted(root.iterdir())
         if place.is_dir() and place.name in set("0123456789")
         for path in sorted(place.iterdir())
         if is_picture_name(path)
     ]
-    if not paths:
-        if part == "train" and has_test_folder(folder):
-            raise DataError(f"{folder}: only a test part is there, nothing to train on")
-        raise DataError(f"{root}: expected sub-folders 0 to 9 with pictures, or IDX files; found neither")
+
+
+def read_pictures(paths: Sequence[Path]) -> npt.NDArray[np.uint8]:
+    """Read picture files, each made what MNIST would have made of it: (N, 28, 28), N at least 1.
+
+    Raises:
+        DataError: Some cannot be read; the first is named.
+    """
     images, faults = [], []
-    for path, _ in paths:
+    for path in paths:
         try:
             images.append(read_digit(path))
         except PictureError as error:
@@ -77,7 +91,7 @@ def _read_class_folders(folder: Path, part: Part) -> Pictures:
     if faults:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         raise DataError(f"{faults[0]}{more}; mend or remove what cannot be read")
-    return np.stack(images), [label for _, label in paths]
+    return np.stack(images)
 
 
 def _normalise(image: npt.NDArray[np.uint8], where: str) -> npt.NDArray[np.uint8]:

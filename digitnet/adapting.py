@@ -1,0 +1,272 @@
+"""Adapting a network to one hand: short fine-tunes on a few labelled pictures, judged by pictures kept out of them.
+
+Silent: it drives the loop in ``engine.py``, and yields values. So that nothing is forgotten, most of what is trained on
+is what the network was trained on before. Source: Robins, "Catastrophic forgetting, rehearsal and pseudorehearsal"
+(1995).
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from digitnet import __version__
+from digitnet.calibration import Calibration, fit_calibration
+from digitnet.checkpoint import Adaptation, Checkpoint, save_checkpoint
+from digitnet.config import NUM_CLASSES, TrainConfig
+from digitnet.data.digits import Digits
+from digitnet.data.load import add_strokes, load_nondigits
+from digitnet.device import choose_precision, generator
+from digitnet.engine import CPU, fit
+from digitnet.evaluation import count, evaluate, logits_of
+from digitnet.losses import build_loss
+from digitnet.metrics import Metrics
+from digitnet.models import DigitNet, place
+from digitnet.runs import PRETRAINED
+
+OWN_SHARE = 0.1  # of the images trained on, where there are pictures of all ten digits
+# Of the way from the old weights to the fine-tuned ones: the first is taken that forgets nothing, else the last.
+SHARES = (0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
+FOLDS = 5
+SLACK = 0.001  # of the validation images: how much worse the network may read them
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldResult:
+    """How a part of the pictures is read by a network that was adapted to the others."""
+
+    fold: int
+    folds: int
+    count: int
+    """Pictures in this part."""
+    before: int
+    """How many of them the network read right as it was."""
+    after: int
+    """How many it reads right, adapted to the other parts."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AdaptResult:
+    """What adapting came to."""
+
+    pictures: int
+    folds: tuple[FoldResult, ...]
+    """Together they hold each picture once."""
+    share: float
+    """How far the weights went from the old ones to the fine-tuned ones, one of ``SHARES``; in the folds, too."""
+    learnt: int
+    """Pictures that the new network, which has learnt them all, reads right: no measure of anything else."""
+    validation_before: Metrics
+    validation_after: Metrics
+    elapsed_s: float
+    model: DigitNet
+    """The new network, adapted to all pictures."""
+    calibration: Calibration
+    """How sure it may be."""
+
+    @property
+    def before(self) -> int:
+        """Pictures that the network read right as it was."""
+        return sum(fold.before for fold in self.folds)
+
+    @property
+    def after(self) -> int:
+        """Pictures that were read right by a network adapted without them."""
+        return sum(fold.after for fold in self.folds)
+
+    @property
+    def forgets(self) -> bool:
+        """Whether the new network reads the validation images worse than it may."""
+        return _forgets(self.validation_before, self.validation_after)
+
+    @property
+    def kept(self) -> bool:
+        """Whether the new network is worth having: it forgets nothing, and reads the hand no worse."""
+        return not self.forgets and self.after >= self.before
+
+
+def adapt(
+    checkpoint: Checkpoint, own: Digits, train: Digits, validation: Digits, rule: TrainConfig, device: torch.device
+) -> Iterator[FoldResult | AdaptResult]:
+    """Fine-tune a network on pictures of one's own: once on all of them to use, and once for each fold to judge by.
+
+    How far the weights go is chosen on the validation images, so that their figure is a little too good, and the
+    folds', which choose nothing, are not.
+
+    Args:
+        checkpoint: The network as it is, which has not seen the pictures.
+        own: The pictures, at least two.
+        train: What it was trained on, to rehearse.
+        validation: What it must not read worse by more than ``SLACK``; nothing trains on it.
+        rule: The fine-tune; its steps are given, and its loss is the checkpoint's.
+        device: Where to.
+
+    Yields:
+        A FoldResult for each fold, and an AdaptResult at the end.
+
+    Raises:
+        DigitnetError: The loss is no longer a finite number.
+    """
+    started, rule = time.monotonic(), replace(rule, loss=checkpoint.config.train.loss)
+    train, nondigits = rehearsal(checkpoint.config.train, train, rule, device)
+    own, validation = own.to(device), validation.to(device)
+    old, loss_fn = place(checkpoint.build(), device), build_loss(rule.loss)
+    before = evaluate(old, validation, loss_fn)
+    tuned = _fine_tuned(checkpoint, own, train, nondigits, rule)
+    for share in SHARES:
+        model = blend(old, tuned, share)
+        logits = logits_of(model, validation.images)
+        after = count(logits, validation.targets, loss_fn)
+        if not _forgets(before, after):
+            break
+    folds: list[FoldResult] = []
+    parts = fold_indices(own.targets, rule.seed)
+    for unseen in parts:
+        learnt = own.take(torch.cat([part for part in parts if part is not unseen]))
+        judged = blend(old, _fine_tuned(checkpoint, learnt, train, nondigits, rule), share)
+        folds.append(_judge(old, judged, own.take(unseen), len(folds) + 1, len(parts)))
+        yield folds[-1]
+    yield AdaptResult(
+        pictures=len(own),
+        folds=tuple(folds),
+        learnt=_right(model, own),
+        share=share,
+        validation_before=before,
+        validation_after=after,
+        elapsed_s=time.monotonic() - started,
+        model=model,
+        calibration=fit_calibration(logits.cpu(), validation.targets.cpu()),
+    )
+
+
+def rehearsal(
+    config: TrainConfig, train: Digits, rule: TrainConfig, device: torch.device
+) -> tuple[Digits, Tensor | None]:
+    """Make again what a network was trained on: its digits, strokes among them, and what is no digit, in their shares.
+
+    Returns:
+        Digits, and images that are no digits, (M, 1, 28, 28) uint8, or None if it has seen none; on the device.
+    """
+    digits = add_strokes(train, config.extra_strokes) if config.extra_strokes else train
+    nondigits = None
+    if config.nondigits:
+        share = config.nondigits / len(digits)
+        nondigits = load_nondigits(train, round(share * (rule.steps or 1) * rule.batch_size)).to(device)
+    return digits.to(device), nondigits
+
+
+def _fine_tuned(
+    checkpoint: Checkpoint, own: Digits, train: Digits, nondigits: Tensor | None, rule: TrainConfig
+) -> DigitNet:
+    """Return a copy of the checkpoint's network, fine-tuned for the rule's steps on the digits' device."""
+    device = own.images.device
+    model = place(checkpoint.build(), device)
+    digits = mix(own, train, (rule.steps or 1) * rule.batch_size, rule.seed)
+    deque(fit(model, digits, own, rule, choose_precision(rule.precision, device), nondigits), maxlen=0)
+    return model
+
+
+@torch.no_grad()
+def blend(old: DigitNet, tuned: DigitNet, share: float) -> DigitNet:
+    """Return a network whose weights lie between two networks', at ``share`` of the way from old to tuned.
+
+    Half the way back gives up a little of what was gained on the hand, and most of what was lost on everybody else's.
+
+    Source: Wortsman et al., "Robust fine-tuning of zero-shot models" (2022), section 3.
+    """
+    model = copy.deepcopy(tuned).eval()
+    for mean, first in zip(model.state_dict().values(), old.state_dict().values(), strict=True):
+        if mean.is_floating_point():  # batch normalisation counts its batches, too
+            mean.lerp_(first, 1 - share)
+    return model
+
+
+def _forgets(before: Metrics, after: Metrics) -> bool:
+    return before.correct - after.correct > SLACK * before.count
+
+
+def _judge(old: DigitNet, new: DigitNet, unseen: Digits, fold: int, folds: int) -> FoldResult:
+    before, after = _right(old, unseen), _right(new, unseen)
+    return FoldResult(fold=fold, folds=folds, count=len(unseen), before=before, after=after)
+
+
+def _right(model: DigitNet, digits: Digits) -> int:
+    return int((logits_of(model, digits.images).argmax(1) == digits.targets).sum())
+
+
+def fold_indices(targets: Tensor, seed: int) -> tuple[Tensor, ...]:
+    """Deal pictures into at most ``FOLDS`` parts, at least two, each with its share of every digit.
+
+    Args:
+        targets: (N,) int64, N at least 2.
+        seed: Which pictures come together follows from it.
+
+    Returns:
+        Indices, int64, each picture's in one part.
+    """
+    order = torch.randperm(len(targets), generator=generator(seed, 0, "folds", CPU)).to(targets.device)
+    order = order[targets[order].argsort(stable=True)]  # digit by digit, and so dealt in turn
+    count = min(FOLDS, len(targets))
+    return tuple(order[start::count] for start in range(count))
+
+
+def mix(own: Digits, train: Digits, size: int, seed: int) -> Digits:
+    """Mix pictures of one's own, each many times over, with images to rehearse, most of them once.
+
+    Each digit that there are pictures of gets the same share, a tenth of ``OWN_SHARE``, however many they are: else a
+    hand of many sevens would teach that most digits are sevens.
+
+    Returns:
+        ``size`` digits, for training to take in an order of its own.
+    """
+    each = max(1, round(size * OWN_SHARE / NUM_CLASSES))
+    mine = torch.cat(
+        [_repeat((own.targets == digit).nonzero()[:, 0], each) for digit in sorted(set(own.targets.tolist()))]
+    )
+    order = torch.randperm(len(train), generator=generator(seed, 0, "rehearsal", CPU)).to(train.images.device)
+    own, train = own.take(mine), train.take(_repeat(order, size - len(mine)))
+    return replace(own, images=torch.cat([own.images, train.images]), targets=torch.cat([own.targets, train.targets]))
+
+
+def _repeat(indices: Tensor, count: int) -> Tensor:
+    """Return ``count`` indices, those given over and over."""
+    return indices[torch.arange(count, device=indices.device) % len(indices)]
+
+
+def describe(result: AdaptResult, source: Path, own: Digits, train: Digits, rule: TrainConfig) -> Adaptation:
+    """Put down how a network was made, for its checkpoint and for reports; ``source`` is the old checkpoint's file."""
+    return Adaptation(
+        source=source.stem if source.stem in PRETRAINED else str(source),
+        dataset=own.name,
+        fingerprint=own.fingerprint,
+        size=len(own),
+        rehearsal=train.name,
+        held_out_accuracy=result.after / result.pictures,
+        steps=rule.steps or 0,
+        learning_rate=rule.learning_rate,
+        seed=rule.seed,
+    )
+
+
+def save_adapted(path: Path, checkpoint: Checkpoint, result: AdaptResult, adaptation: Adaptation) -> None:
+    """Write the new network as a checkpoint: the old one's record, with what has become of it.
+
+    Raises:
+        OSError: It could not be written.
+    """
+    record = replace(
+        checkpoint.record,
+        validation_loss=result.validation_after.loss,
+        validation_accuracy=result.validation_after.accuracy,
+        digitnet=__version__,
+        torch=torch.__version__,
+        adaptation=adaptation,
+    )
+    save_checkpoint(path, checkpoint.config, record, result.calibration, result.model)
