@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # each command brings in what it uses, and Rich is for tables
     from digitnet.engine import EpochResult, Result
     from digitnet.evaluation import Sureness
     from digitnet.metrics import Metrics
+    from digitnet.numbers import NumberPrediction
     from digitnet.predictor import Classifier, Prediction
     from digitnet.suite import SuiteRow
     from digitnet.summary import Layer
@@ -270,6 +271,14 @@ def _reason(answer: Prediction) -> str:
             return "several digits; --number reads them"
         case _:
             return f"not like a digit (nearest {answer.digit}, {_probability(answer.confidence)})"
+
+
+def number_line(answer: NumberPrediction) -> str:
+    """Put a number into a line of text: the path, the digits, a space between their lines, and the probability."""
+    path = printable(answer.path or "")
+    if answer.reason is not None:
+        return f"{path}: turned away: {answer.reason}"
+    return f"{path}: {answer.number}  {_probability(answer.confidence)}"
 
 
 def _probability(prob: float) -> str:

@@ -36,6 +36,8 @@ class InkMap:
     """(height, width) bool: the strokes, without specks and edges."""
     threshold: float
     """What of `ink` is a stroke and no longer its soft edge."""
+    corner: tuple[int, int] = (0, 0)
+    """Left and top of this map in the picture, of which it may be a sheet that lies in it."""
 
 
 def find_ink(grey: Grey) -> Grey:
@@ -68,12 +70,13 @@ def map_ink(grey: Grey) -> InkMap:
     """
     if np.ptp(grey) < _LEAST_RANGE:
         raise BlankError(_BLANK)
-    ink = remove_paper(dark_on_light(crop_to_sheet(grey)))
+    sheet = sheet_of(grey)
+    ink = remove_paper(dark_on_light(grey[sheet]))
     threshold = ink_threshold(ink)
     mask = keep_strokes(ink > threshold)
     if not mask.any():
         raise BlankError(_BLANK)
-    return InkMap(ink=ink, mask=mask, threshold=threshold)
+    return InkMap(ink=ink, mask=mask, threshold=threshold, corner=(sheet[1].start, sheet[0].start))
 
 
 def cut_out(found: InkMap, mask: Mask) -> Grey:
@@ -85,29 +88,33 @@ def cut_out(found: InkMap, mask: Mask) -> Grey:
     return ((found.ink[box] - paper) / (full - paper)).clip(0, 1) * widen(mask[box])
 
 
-def crop_to_sheet(grey: Grey) -> Grey:
-    """Crop to a light sheet that lies on something dark, which would else be read as one large piece of ink.
+def sheet_of(grey: Grey) -> tuple[slice, slice]:
+    """Find a light sheet that lies on something dark, which would else be read as one large piece of ink.
 
     A sheet is at least half as wide and high as the picture, and a frame just inside its outline is all light:
     that tells it from a bold digit, whose corners are round.
+
+    Returns:
+        Its rows and columns; those of the whole picture where there is no such sheet.
     """
     height, width = grey.shape
+    whole = slice(0, height), slice(0, width)
     if min(height, width) < 64:  # a drawing, not a photo
-        return grey
+        return whole
     light = grey > (grey.min() + grey.max()) / 2
     parts = connected(light)
     if len(parts.area) == 0:
-        return grey
+        return whole
     top, left, bottom, right = parts.box[parts.area.argmax()]
     tall, wide = bottom - top, right - left
     if tall < height / 2 or wide < width / 2 or tall * wide > 0.95 * height * width:
-        return grey
+        return whole
     for inset in (0.04, 0.07, 0.1):  # further in if the sheet lies aslant
         dy, dx = round(inset * tall), round(inset * wide)
         inside = slice(top + dy, bottom - dy), slice(left + dx, right - dx)
         if border(light[inside]).mean() > 0.99 and not light[inside].all():
-            return grey[inside]
-    return grey
+            return inside
+    return whole
 
 
 def border(values: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -17,8 +17,9 @@ from PIL import Image, UnidentifiedImageError
 
 from digitnet.config import IMAGE_SIZE
 from digitnet.errors import BlankError, PictureError, printable
-from digitnet.ink import find_ink
+from digitnet.ink import cut_out, find_ink, map_ink
 from digitnet.normalise import as_mnist_form, normalise_ink
+from digitnet.several import holds_several
 
 Digit = npt.NDArray[np.uint8]
 Objection = Literal["blank", "several digits"]
@@ -49,6 +50,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_QUARTER_TURNS = {_UPRIGHT[tag] for tag in (5, 6, 7, 8)}  # which exchange width and height
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -102,17 +104,20 @@ def to_digit(picture: Image.Image) -> Digit:
         BlankError: No ink stands out from the paper.
     """
     ready = as_mnist_form(picture)
-    if ready is not None:
-        return ready
-    return normalise_ink(find_ink(grey(reduce_to(picture, _WORKING_SIDE))))
+    return normalise_ink(find_ink(grey(reduce_to(picture, _WORKING_SIDE)))) if ready is None else ready
 
 
 def prepare(picture: Image.Image) -> Prepared:
     """Make a picture, of any mode and size and turned upright, ready for a network."""
+    ready = as_mnist_form(picture)
+    if ready is not None:
+        return Prepared(pixels=ready)
     try:
-        return Prepared(pixels=to_digit(picture))
+        found = map_ink(grey(reduce_to(picture, _WORKING_SIDE)))
     except BlankError:
         return Prepared(pixels=np.zeros((IMAGE_SIZE, IMAGE_SIZE), np.uint8), objection="blank")
+    objection: Objection | None = "several digits" if holds_several(found.mask) else None
+    return Prepared(pixels=normalise_ink(cut_out(found, found.mask)), objection=objection)
 
 
 def read_picture(path: Path) -> Image.Image:
@@ -124,6 +129,11 @@ def read_picture(path: Path) -> Image.Image:
     Raises:
         PictureError: Missing, not a file, not a picture, damaged, too large or not permitted.
     """
+    return read_sized(path)[0]
+
+
+def read_sized(path: Path) -> tuple[Image.Image, tuple[int, int]]:
+    """Read a picture file as ``read_picture`` does, and say how wide and high it is in the file, once upright."""
     try:
         _check_file(path)
         with warnings.catch_warnings():
@@ -152,8 +162,8 @@ def _check_file(path: Path) -> None:
         raise PictureError(f"{printable(path)} is empty (0 bytes)")
 
 
-def _decode(path: Path) -> Image.Image:
-    """Open, check the size, decode reduced, turn upright."""
+def _decode(path: Path) -> tuple[Image.Image, tuple[int, int]]:
+    """Open, check the size, decode reduced, turn upright; returns that, and how large the whole would be upright."""
     try:
         picture = Image.open(path, formats=_FORMATS)
     except Image.DecompressionBombError:
@@ -163,12 +173,15 @@ def _decode(path: Path) -> Image.Image:
         limit = _MAX_MEGAPIXELS_OF.get(kind, MAX_MEGAPIXELS)
         if picture.width * picture.height > limit * 1_000_000:
             raise _too_large(path, picture.size, limit)
+        size = picture.size
         if picture.format != "PNG":
             picture.draft(None, (_LONGEST_SIDE, _LONGEST_SIDE))  # a JPEG is decoded at 1/2, 1/4 or 1/8
         picture.load()
         turn = _turn_of(picture)
         small = reduce_to(picture, _LONGEST_SIDE)
-    return small if turn is None else small.transpose(turn)
+    if turn is None:
+        return small, size
+    return small.transpose(turn), size[::-1] if turn in _QUARTER_TURNS else size
 
 
 def upright(picture: Image.Image) -> Image.Image:

@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from digitnet.engine import EpochResult
     from digitnet.evaluation import Sureness
     from digitnet.metrics import Metrics
+    from digitnet.numbers import NumberPrediction
     from digitnet.predictor import Classifier, Prediction, Unreadable
     from digitnet.suite import SuiteRow
     from digitnet.summary import Layer
 
 CSV_FIELDS = ("path", "digit", "confidence", *(f"p{digit}" for digit in range(10)), "accepted", "reason")
+NUMBER_CSV_FIELDS = ("path", "number", "confidence", "accepted", "reason")
 
 
 def run_report(folder: Path, checkpoint: Checkpoint, last: EpochResult) -> dict[str, Any]:
@@ -90,24 +92,28 @@ def info_report(classifier: Classifier, layers: list[Layer]) -> dict[str, Any]:
     }
 
 
-def prediction_report(classifier: Classifier, answers: list[Prediction | Unreadable], top_k: int) -> dict[str, Any]:
+def prediction_report(
+    classifier: Classifier, answers: list[Prediction | NumberPrediction | Unreadable], top_k: int
+) -> dict[str, Any]:
     """Describe the answers for a list of pictures."""
-    from digitnet.predictor import Prediction, Unreadable
+    from digitnet.predictor import Unreadable
 
     return {
         "checkpoint": str(classifier.path),
         "trained_on": classifier.checkpoint.record.dataset,
-        "predictions": [answer_report(answer, top_k) for answer in answers if isinstance(answer, Prediction)],
+        "predictions": [answer_report(answer, top_k) for answer in answers if not isinstance(answer, Unreadable)],
         "errors": [asdict(answer) for answer in answers if isinstance(answer, Unreadable)],
     }
 
 
-def answer_report(answer: Prediction | Unreadable, top_k: int) -> dict[str, Any]:
+def answer_report(answer: Prediction | NumberPrediction | Unreadable, top_k: int) -> dict[str, Any]:
     """Describe one picture's answer, or why there is none."""
-    from digitnet.predictor import Unreadable
+    from digitnet.predictor import Prediction, Unreadable
 
     if isinstance(answer, Unreadable):
         return asdict(answer)
+    if not isinstance(answer, Prediction):
+        return number_report(answer)
     return {
         "path": answer.path,
         "accepted": answer.accepted,
@@ -120,6 +126,24 @@ def answer_report(answer: Prediction | Unreadable, top_k: int) -> dict[str, Any]
     }
 
 
+def number_report(answer: NumberPrediction) -> dict[str, Any]:
+    """Describe the number in one picture; boxes are left, top, right, bottom."""
+    return {
+        "path": answer.path,
+        "accepted": answer.accepted,
+        "reason": answer.reason,
+        "number": answer.number,
+        "confidence": answer.confidence,
+        "lines": [[asdict(digit) for digit in line] for line in answer.lines],
+    }
+
+
+def number_csv_row(answer: NumberPrediction) -> str:
+    """Put a number into a line of CSV, in the order of ``NUMBER_CSV_FIELDS``."""
+    path = (answer.path or "").encode(errors="backslashreplace").decode()
+    return _csv_line(path, answer.number, answer.confidence, json.dumps(answer.accepted), answer.reason)
+
+
 def csv_row(answer: Prediction) -> str:
     """Put an answer into a line of CSV, in the order of ``CSV_FIELDS``."""
     path = (answer.path or "").encode(errors="backslashreplace").decode()  # a name need not be text
@@ -127,9 +151,9 @@ def csv_row(answer: Prediction) -> str:
     return _csv_line(path, answer.digit, answer.confidence, *answer.probs, accepted, answer.reason)
 
 
-def csv_heading() -> str:
+def csv_heading(fields: tuple[str, ...] = CSV_FIELDS) -> str:
     """Return the line above the rows."""
-    return _csv_line(*CSV_FIELDS)
+    return _csv_line(*fields)
 
 
 def _csv_line(*values: object) -> str:

@@ -377,6 +377,8 @@ WRONG = [
     ["predict", "--reject-rate", "101%", "a.png"],
     ["predict", "--reject-rate", "-1%", "a.png"],
     ["predict", "--reject-rate", "nan", "a.png"],
+    ["predict", "--number", "--top-k", "2", "a.png"],
+    ["predict", "--number", "--reject-rate", "1%", "a.png"],
     ["info", "a", "b"],
 ]
 

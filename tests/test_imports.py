@@ -9,22 +9,25 @@ from conftest import ROOT, run_python
 # From the bottom up, a layer a line. A module may import only what stands before it.
 LAYERS = """
 errors values config
-atomic recipes device components normalise ink pictures
+atomic recipes device components normalise ink several seams layout pictures
 data.glyphs data.letters data.templates data.pen data.stream data.strokes data.nondigits
 data.idx data.digits data.augment data.variants data.cache data.mnist
 data.folder data.labelled data.load
 models losses optim metrics comparison summary capture gauge rejection calibration
 runs checkpoint evaluation suite
-engine training predictor adapting
+engine training predictor numbers adapting
 console reports
 cli.options cli.train_options cli.train cli.adapt cli.eval cli.predict cli.info cli
 """
 ORDER = LAYERS.split()
 STRANGERS = [  # what either of the two need not know of the other
     ({"models", "losses", "optim", "metrics"}, {"data", "models", "losses", "optim", "metrics", "device"}),
-    ({"data", "pictures", "ink", "normalise"}, {"models", "losses", "optim", "metrics", "device", "recipes"}),
+    (
+        {"data", "pictures", "ink", "normalise", "several", "layout", "seams"},
+        {"models", "losses", "optim", "metrics", "device", "recipes"},
+    ),
     ({"engine"}, {"checkpoint", "runs", "pictures", "recipes"}),
-    ({"predictor"}, {"training", "recipes", "data"}),
+    ({"predictor", "numbers"}, {"training", "recipes", "data"}),
     ({"console", "reports"}, {"cli", "training", "console", "reports"}),
     ({"adapting"}, {"training", "pictures", "recipes", "predictor"}),
 ]
@@ -73,7 +76,19 @@ def test_strangers_do_not_import_each_other(names, strangers):
 
 
 def test_pictures_and_files_know_nothing_of_networks():
-    for name in ("pictures", "ink", "normalise", "config", "recipes", "errors", "atomic", "runs"):
+    for name in (
+        "pictures",
+        "ink",
+        "normalise",
+        "several",
+        "layout",
+        "seams",
+        "config",
+        "recipes",
+        "errors",
+        "atomic",
+        "runs",
+    ):
         roots = {imported.split(".")[0] for imported in imports_of(MODULES[name])}
         assert "torch" not in roots, name
 

@@ -460,7 +460,7 @@ class TestInk:
         zero = Image.new("L", (200, 200), 0)
         ImageDraw.Draw(zero).ellipse((10, 5, 190, 195), outline=255, width=60)
         grey = np.asarray(zero, dtype=np.float32) / 255
-        assert ink.crop_to_sheet(grey) is grey
+        assert ink.sheet_of(grey) == (slice(0, 200), slice(0, 200))
 
     def test_one_that_fills_its_picture_is_kept(self):
         one = Image.new("L", (60, 200), 255)

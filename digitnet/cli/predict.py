@@ -18,7 +18,8 @@ from digitnet.config import REJECT_RATE
 from digitnet.errors import PictureError, ThresholdError, UsageError
 
 if TYPE_CHECKING:
-    from digitnet.predictor import Prediction, Unreadable
+    from digitnet.numbers import NumberPrediction
+    from digitnet.predictor import Classifier, Prediction, Unreadable
 
 Form = Literal["text", "json", "jsonl", "csv"]
 
@@ -36,6 +37,9 @@ def predict(
         int | None,
         typer.Option(min=1, max=10, help="How many digits to name for each picture, likeliest first. Left out: 3."),
     ] = None,
+    number: Annotated[
+        bool, typer.Option("--number", help="Read all digits of each picture as a number, in one line or several.")
+    ] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one JSON document a line for each picture.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values with a heading.")] = False,
@@ -61,6 +65,10 @@ def predict(
         raise UsageError("give one of --json, --jsonl and --csv")
     if csv and top_k:
         raise UsageError("--csv holds all ten probabilities, so --top-k has no meaning with it")
+    if number and top_k:
+        raise UsageError("--number gives the likeliest number alone, so --top-k has no meaning with it")
+    if number and reject_rate is not None:
+        raise UsageError("--reject-rate is for pictures of one digit; --number leaves nothing that has ink unread")
     if "" in inputs:  # a shell's unset variable; the empty path would be the folder that we are in
         raise UsageError("one of the inputs is empty")
     top_k = top_k or 3
@@ -74,12 +82,12 @@ def predict(
     keep_freed_memory()
     classifier = Classifier.load(checkpoint, choose_device(device))
     console.note_checkpoint(classifier)
-    show = _printer(form, top_k)
-    kept: list[Prediction | Unreadable] = []
+    show = _printer(form, top_k, number)
+    kept: list[Prediction | NumberPrediction | Unreadable] = []
     failed = rejected = 0
     answer = None
     with console.counting("pictures") as count_one:
-        for answer in classifier.predict_files(expand(inputs), reject_rate=rate):
+        for answer in _answers(classifier, inputs, number, rate):
             count_one()
             if isinstance(answer, Unreadable):
                 failed += 1
@@ -106,19 +114,32 @@ def _end(failed: int, rejected: int) -> None:
         raise (PictureError if failed else ThresholdError)(", and ".join(faults))
 
 
-def _printer(form: Form, top_k: int) -> Callable[[Prediction | Unreadable], None]:
+def _answers(
+    classifier: Classifier, inputs: list[str], number: bool, reject_rate: float
+) -> Iterator[Prediction | NumberPrediction | Unreadable]:
+    """Read the pictures one at a time, for a digit each or for a number."""
+    if not number:
+        return classifier.predict_files(expand(inputs), reject_rate=reject_rate)
+    from digitnet.numbers import read_numbers
+
+    return read_numbers(classifier, expand(inputs))
+
+
+def _printer(form: Form, top_k: int, number: bool) -> Callable[[Prediction | NumberPrediction | Unreadable], None]:
     """Return what prints an answer as it comes, having printed the heading if there is one."""
     from digitnet import console, reports
-    from digitnet.predictor import Prediction
+    from digitnet.predictor import Prediction, Unreadable
 
     if form == "csv":
-        typer.echo(reports.csv_heading())
+        typer.echo(reports.csv_heading(reports.NUMBER_CSV_FIELDS if number else reports.CSV_FIELDS))
 
-    def show(answer: Prediction | Unreadable) -> None:
+    def show(answer: Prediction | NumberPrediction | Unreadable) -> None:
         if form == "jsonl":
             typer.echo(json.dumps(reports.answer_report(answer, top_k)))
         elif isinstance(answer, Prediction):
             typer.echo(reports.csv_row(answer) if form == "csv" else console.prediction_line(answer, top_k))
+        elif not isinstance(answer, Unreadable):
+            typer.echo(reports.number_csv_row(answer) if form == "csv" else console.number_line(answer))
 
     return show
 

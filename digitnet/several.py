@@ -1,0 +1,43 @@
+"""Whether a picture plainly holds several digits, by its ink alone. Which digits, numbers.py can read."""
+
+import numpy as np
+import numpy.typing as npt
+
+from digitnet.components import connected
+
+Mask = npt.NDArray[np.bool_]
+Boxes = npt.NDArray[np.intp]
+
+_WIDEST_DIGIT = 2.5  # widths to a height
+_LEAST_SEVERAL = 0.65  # of the highest part: what is lower may be a part of the same digit
+_LEAST_GAP = 0.06  # of it: broken strokes leave less
+
+
+def holds_several(mask: Mask) -> bool:
+    """Say whether ink is that of several digits, so plainly that no network need be asked.
+
+    They are apart, in a row or in a column, and about equally high; a digit whose strokes are broken has parts that
+    overlap, or small ones, or hardly a gap between them. Or it is wider than any digit.
+
+    Args:
+        mask: (height, width) bool, without specks and rules.
+    """
+    boxes = connected(mask).box
+    tall, wide = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
+    if np.ptp(boxes[:, [1, 3]]) > _WIDEST_DIGIT * np.ptp(boxes[:, [0, 2]]):
+        return True
+    high = tall >= _LEAST_SEVERAL * tall.max()
+    if high.sum() < 2:
+        return False
+    least_gap = _LEAST_GAP * tall.max()
+    column = boxes[high & (wide >= tall / 4)]  # the halves of a 1 are no column
+    is_column = len(column) > 1 and np.ptp(column[:, [0, 2]]) > 1.8 * np.ptp(column[:, [1, 3]])
+    return _widest_gap(boxes[high][:, [1, 3]]) >= least_gap or (
+        is_column and _widest_gap(column[:, [0, 2]]) >= 3 * least_gap
+    )
+
+
+def _widest_gap(spans: Boxes) -> float:
+    """Return the widest stretch between spans (N, 2) that none of them covers; 0 or less where there is none."""
+    spans = spans[np.argsort(spans[:, 0])]
+    return float((spans[1:, 0] - np.maximum.accumulate(spans[:, 1])[:-1]).max(initial=0))

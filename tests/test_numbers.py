@@ -1,0 +1,239 @@
+"""Numbers in pictures are read whole: written by tests/writing.py, so that digits, lines and boxes are known."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+from typer.testing import CliRunner
+from writing import HANDS, random_number, write_number
+
+import digitnet
+from digitnet.cli import app
+from digitnet.data.strokes import draw_strokes
+from digitnet.errors import PictureError
+from digitnet.layout import Line, Piece
+from digitnet.numbers import Run, best_way, read_number, read_numbers
+from digitnet.pictures import prepare
+from digitnet.predictor import Unreadable
+
+
+@pytest.fixture(scope="module")
+def reader():
+    """The network that ships."""
+    return digitnet.load("pretrained-cnn")
+
+
+@pytest.fixture(scope="module")
+def glyphs(reader):
+    """Digits (N, 28, 28) that the network is sure of, one by one, and what they are: what is tested is the rest."""
+    images, targets = draw_strokes(1000, seed=5)
+    probs = reader.probabilities(images)
+    sure = probs[range(len(targets)), targets] > 0.999
+    return images[sure, 0].numpy(), targets[sure].numpy()
+
+
+def iou(a, b):
+    """Intersection over union of two boxes."""
+    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    both = max(width, 0) * max(height, 0)
+    area = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (a, b))
+    return both / (area - both)
+
+
+def written(glyphs, digits, lengths=None, hand="apart", seed=0):
+    """Write given digits; returns the picture and each line's boxes."""
+    images, targets = glyphs
+    rng = np.random.default_rng(seed)
+    chosen = [rng.choice(np.flatnonzero(targets == int(digit))) for digit in digits]
+    return write_number(images[chosen], lengths or [len(digits)], HANDS[hand], rng)
+
+
+@pytest.mark.parametrize(
+    ("hand", "share"),
+    [
+        ("clean", 0.9),
+        ("apart", 0.9),
+        ("wide", 0.9),
+        ("wobbling", 0.75),
+        ("small", 0.7),
+        ("broken", 0.6),
+        ("touching", 0.5),
+    ],
+)
+def test_most_numbers_are_read_whole(reader, glyphs, hand, share):
+    rng = np.random.default_rng(1)
+    pictures = [random_number(*glyphs, HANDS[hand], rng) for _ in range(10)]
+    right = sum(read_number(reader, picture).number == number for picture, number, _ in pictures)
+    assert right >= share * len(pictures) - 1
+
+
+def test_lines_and_boxes_are_where_they_were_written(reader, glyphs):
+    picture, boxes = written(glyphs, "13467891253", [5, 1, 5])
+    answer = read_number(reader, picture)
+    assert answer.number == "13467 8 91253"
+    assert [[digit.digit for digit in line] for line in answer.lines] == [[1, 3, 4, 6, 7], [8], [9, 1, 2, 5, 3]]
+    for line, true in zip(answer.lines, boxes, strict=True):
+        assert min(iou(digit.box, box) for digit, box in zip(line, true, strict=True)) > 0.75
+    product = np.prod([digit.confidence for line in answer.lines for digit in line])
+    assert answer.confidence == pytest.approx(product)
+    assert answer.accepted
+    assert answer.path is None
+
+
+def test_boxes_are_in_pixels_of_the_file_turned_upright(reader, glyphs, tmp_path):
+    picture, (boxes,) = written(glyphs, "4279")
+    large = picture.resize((3000, round(3000 * picture.height / picture.width)), Image.Resampling.BICUBIC)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored a quarter turn to the left
+    large.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.jpg", exif=exif, quality=90)
+    answer = read_number(reader, tmp_path / "turned.jpg")
+    assert answer.number == "4279"
+    factor = 3000 / picture.width
+    for digit, box in zip(answer.lines[0], boxes, strict=True):
+        assert iou(digit.box, [side * factor for side in box]) > 0.75
+
+
+def test_boxes_on_a_sheet_that_lies_on_a_dark_table_are_the_pictures(reader, glyphs):
+    picture, (boxes,) = written(glyphs, "257", hand="clean", seed=3)
+    if picture.getpixel((0, 0)) < 128:
+        picture = ImageOps.invert(picture)
+    table = Image.new("L", (picture.width + 90, picture.height + 70), 20)
+    table.paste(picture, (50, 30))
+    answer = read_number(reader, table)
+    assert answer.number == "257"
+    for digit, (left, top, right, bottom) in zip(answer.lines[0], boxes, strict=True):
+        assert iou(digit.box, (left + 50, top + 30, right + 50, bottom + 30)) > 0.7
+
+
+@pytest.fixture(scope="module")
+def plain(reader, glyphs):
+    picture, _ = written(glyphs, "60329", hand="clean", seed=4)
+    picture = picture if picture.getpixel((0, 0)) > 128 else ImageOps.invert(picture)
+    assert read_number(reader, picture).number == "60329"
+    return picture
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.integers(0, 60), st.integers(0, 60), st.floats(0.6, 3), st.booleans())
+def test_place_size_and_polarity_do_not_matter(reader, plain, right, down, scale, inverted):
+    shade = plain.getpixel((0, 0))
+    moved = Image.new("L", (plain.width + 60, plain.height + 60), shade)
+    moved.paste(plain, (right, down))
+    moved = moved.resize((round(moved.width * scale), round(moved.height * scale)), Image.Resampling.BICUBIC)
+    assert read_number(reader, ImageOps.invert(moved) if inverted else moved).number == "60329"
+
+
+def test_one_digit_is_a_number_and_one_in_mnists_form_is_read_as_it_is(reader, glyphs):
+    images, targets = glyphs
+    picture, _ = written(glyphs, "8")
+    assert read_number(reader, picture).number == "8"
+    answer = read_number(reader, Image.fromarray(images[0]))
+    assert answer.number == str(targets[0])
+    assert answer.confidence == pytest.approx(reader.predict(Image.fromarray(images[0])).confidence, abs=1e-6)
+    rows, columns = np.nonzero(images[0].max(1))[0], np.nonzero(images[0].max(0))[0]
+    assert answer.lines[0][0].box == (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
+
+
+def test_no_ink_is_a_blank(reader):
+    answer = read_number(reader, Image.new("L", (300, 200), 230))
+    assert (answer.number, answer.lines, answer.confidence, answer.reason) == ("", (), 0.0, "blank")
+    assert not answer.accepted
+
+
+def test_a_page_of_print_is_refused(reader):
+    page = np.full((1000, 1000), 255, np.uint8)
+    for y in range(20, 980, 30):
+        for x in range(20, 980, 20):
+            page[y : y + 16, x : x + 3] = 0
+    with pytest.raises(PictureError, match="more than 250 pieces"):
+        read_number(reader, Image.fromarray(page))
+
+
+def test_the_best_way_is_that_of_all_ways_tried():
+    rng = np.random.default_rng(0)
+    blank = np.zeros((28, 28), np.uint8)
+    for _ in range(50):
+        count = int(rng.integers(1, 6))
+        mains = rng.random(count) < 0.7
+        pieces = tuple(
+            Piece(box=(10 * i, 0, 10 * i + 8, 30), mask=np.ones((6, 5), bool), is_main=bool(main), cut=None)
+            for i, main in enumerate(mains)
+        )
+        line = Line(height=30.0, pieces=pieces)
+        runs = [
+            Run(first=a, last=b, box=(0, 0, 1, 1), pixels=blank, cost=float(rng.random()))
+            for a in range(count)
+            for b in range(a + 1, count + 1)
+            if mains[a:b].any()
+        ]
+        probs = rng.uniform(0.01, 1, len(runs))
+
+        def ways(at, runs=runs, mains=mains, count=count, probs=probs):
+            if at == count:
+                yield 0.0, []
+            for index, run in enumerate(runs):
+                if run.first == at:
+                    gain = np.log(probs[index]) - run.cost
+                    yield from ((gain + score, [index, *rest]) for score, rest in ways(run.last))
+            if at < count and not mains[at]:
+                yield from ((score - 1.0 * 6 / 30, rest) for score, rest in ways(at + 1))
+
+        assert best_way(line, runs, probs) == max(ways(0), key=lambda way: way[0])[1]
+
+
+def test_files_come_back_in_order_with_what_cannot_be_read(reader, glyphs, tmp_path):
+    for name in ("31", "42"):
+        written(glyphs, name)[0].save(tmp_path / f"{name}.png")
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    paths = [tmp_path / "31.png", None, tmp_path / "broken.png", tmp_path / "42.png"]
+    first, broken, second = read_numbers(reader, paths)
+    assert (first.number, second.number) == ("31", "42")
+    assert first.path == str(tmp_path / "31.png")
+    assert isinstance(broken, Unreadable)
+
+
+class TestCommand:
+    @pytest.fixture
+    def files(self, glyphs, tmp_path):
+        written(glyphs, "205071", [4, 2])[0].save(tmp_path / "a.png")
+        Image.new("L", (100, 80), 255).save(tmp_path / "blank.png")
+        return [str(tmp_path / "a.png"), str(tmp_path / "blank.png")]
+
+    def invoke(self, *arguments):
+        return CliRunner().invoke(app, ["predict", "--checkpoint", "pretrained-cnn", "--number", *map(str, arguments)])
+
+    def test_text(self, files):
+        first, second = self.invoke(*files).stdout.splitlines()
+        assert first.startswith(f"{files[0]}: 2050 71  ")
+        assert first.endswith("%")
+        assert second == f"{files[1]}: turned away: blank"
+
+    def test_json_lines_and_csv(self, files):
+        document = json.loads(self.invoke("--json", *files).stdout)
+        lines = [json.loads(line) for line in self.invoke("--jsonl", *files).stdout.splitlines()]
+        assert lines == document["predictions"]
+        assert [line["number"] for line in lines] == ["2050 71", ""]
+        assert [line["accepted"] for line in lines] == [True, False]
+        assert [[digit["digit"] for digit in row] for row in lines[0]["lines"]] == [[2, 0, 5, 0], [7, 1]]
+        assert len(lines[0]["lines"][0][0]["box"]) == 4
+        rows = list(csv.DictReader(self.invoke("--csv", *files).stdout.splitlines()))
+        assert [row["number"] for row in rows] == ["2050 71", ""]
+        assert [float(row["confidence"]) for row in rows] == [line["confidence"] for line in lines]
+        assert [row["reason"] for row in rows] == ["", "blank"]
+
+
+class TestObjection:
+    def test_several_digits_are_noticed(self, glyphs):
+        rng = np.random.default_rng(2)
+        for _ in range(15):
+            picture, number, _ = random_number(*glyphs, HANDS["apart"], rng)
+            assert (prepare(picture).objection == "several digits") == (len(number) > 1), number
+
+    def test_one_digit_is_not_several(self, glyphs):
+        for image in glyphs[0][:100]:
+            assert prepare(Image.fromarray(image).resize((112, 112))).objection is None
+            assert prepare(Image.fromarray(image)).objection is None  # MNIST's own form
