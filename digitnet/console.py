@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # each command brings in what it uses, and Rich is for tables
     from digitnet.evaluation import Sureness
     from digitnet.metrics import Metrics
     from digitnet.numbers import NumberPrediction
+    from digitnet.pictures import Prepared
     from digitnet.predictor import Classifier, Prediction
     from digitnet.suite import SuiteRow
     from digitnet.summary import Layer
@@ -279,6 +280,14 @@ def number_line(answer: NumberPrediction) -> str:
     if answer.reason is not None:
         return f"{path}: turned away: {answer.reason}"
     return f"{path}: {answer.number}  {_probability(answer.confidence)}"
+
+
+def prepared_lines(prepared: Prepared) -> str:
+    """Say what was done to a picture, and draw what the network saw, indented below its answer."""
+    from digitnet.drawing import describe, draw_digit
+
+    said = [] if prepared.steps is None else [describe(prepared.steps)]
+    return "\n".join(f"  {line}" for line in [*said, *draw_digit(prepared.pixels, sys.stdout.encoding)])
 
 
 def _probability(prob: float) -> str:

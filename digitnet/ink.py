@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from digitnet.components import connected
+from digitnet.components import Components, connected
 from digitnet.errors import BlankError
+from digitnet.ruling import Cleared, inside_of, remove_lines
 
 Grey = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -22,8 +23,12 @@ _BLANK = "the picture is blank: no ink stands out from the paper"
 _LEAST_RANGE = 0.03  # of black to white, over the whole picture
 _LEAST_CONTRAST = 0.06  # of the paper's brightness; fainter than any pencil, stronger than JPEG's noise
 _PAPER_DEPTH = 0.2  # what is darker by more than this says nothing about the paper's grain
+_PHOTO_SIDE = 64  # a picture with a shorter side is a drawing: no shadows, sheets and edges are looked for
 _PAPER_CELLS = 64  # the paper's brightness is found on about this many cells along the longer side
 _PAPER_WINDOW = 1 / 3  # of the longer side: wider than any stroke, narrower than any shadow that matters
+_CLOSE_WINDOW = 1 / 9  # where shadows are sharp
+_INSETS = (0, 0.05, 0.1)  # of the shorter side: where the border is looked at, past a dark edge
+_SHADED_BORDER = 0.005  # of the border is ink: there may be a shadow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +41,14 @@ class InkMap:
     """(height, width) bool: the strokes, without specks and edges."""
     threshold: float
     """What of `ink` is a stroke and no longer its soft edge."""
-    corner: tuple[int, int] = (0, 0)
+    corner: tuple[int, int]
     """Left and top of this map in the picture, of which it may be a sheet that lies in it."""
+    dark_on_light: bool
+    """The polarity of the picture."""
+    lines: int
+    """How many ruled lines were taken away."""
+    specks: int
+    """How many parts were left out: dust, remnants of lines, what belongs to the picture's edge."""
 
 
 def find_ink(grey: Grey) -> Grey:
@@ -71,12 +82,42 @@ def map_ink(grey: Grey) -> InkMap:
     if np.ptp(grey) < _LEAST_RANGE:
         raise BlankError(_BLANK)
     sheet = sheet_of(grey)
-    ink = remove_paper(dark_on_light(grey[sheet]))
-    threshold = ink_threshold(ink)
-    mask = keep_strokes(ink > threshold)
+    paper = grey[sheet]
+    dark = is_dark_on_light(paper)
+    ink, threshold = remove_paper(paper if dark else 1 - paper)
+    inner = inside_of(ink, threshold)
+    if ink[inner].shape != ink.shape:
+        ink, threshold = ink[inner], ink_threshold(ink[inner])
+    cleared, threshold = clear_lines(ink, threshold)
+    mask, specks = keep_strokes(cleared.ink > threshold, cleared.tracks)
     if not mask.any():
         raise BlankError(_BLANK)
-    return InkMap(ink=ink, mask=mask, threshold=threshold, corner=(sheet[1].start, sheet[0].start))
+    return InkMap(
+        ink=cleared.ink,
+        mask=mask,
+        threshold=threshold,
+        corner=(sheet[1].start + inner[1].start, sheet[0].start + inner[0].start),
+        dark_on_light=dark,
+        lines=cleared.count,
+        specks=specks,
+    )
+
+
+def clear_lines(ink: Grey, threshold: float) -> tuple[Cleared, float]:
+    """Take ruled lines away; pale ones show once the threshold, freed of the darker ones, has fallen.
+
+    Returns:
+        The ink without lines, and the threshold that it has.
+    """
+    cleared = Cleared(ink=ink, tracks=None, count=0)
+    for _ in range(3):
+        more = remove_lines(cleared.ink, threshold)
+        if more.tracks is None:
+            break
+        tracks = more.tracks if cleared.tracks is None else more.tracks | cleared.tracks
+        cleared = Cleared(ink=more.ink, tracks=tracks, count=more.count + cleared.count)
+        threshold = ink_threshold(cleared.ink)
+    return cleared, threshold
 
 
 def cut_out(found: InkMap, mask: Mask) -> Grey:
@@ -99,9 +140,9 @@ def sheet_of(grey: Grey) -> tuple[slice, slice]:
     """
     height, width = grey.shape
     whole = slice(0, height), slice(0, width)
-    if min(height, width) < 64:  # a drawing, not a photo
+    if min(height, width) < _PHOTO_SIDE:  # a drawing, not a photo
         return whole
-    light = grey > (grey.min() + grey.max()) / 2
+    light = _fill_cells(grey > (grey.min() + grey.max()) / 2)
     parts = connected(light)
     if len(parts.area) == 0:
         return whole
@@ -112,47 +153,125 @@ def sheet_of(grey: Grey) -> tuple[slice, slice]:
     for inset in (0.04, 0.07, 0.1):  # further in if the sheet lies aslant
         dy, dx = round(inset * tall), round(inset * wide)
         inside = slice(top + dy, bottom - dy), slice(left + dx, right - dx)
-        if border(light[inside]).mean() > 0.99 and not light[inside].all():
-            return inside
+        if border(light[inside]).mean() > 0.99 and np.ptp(grey[inside]) > _LEAST_CONTRAST:
+            return whole if _is_shaded(grey, light) else inside
     return whole
+
+
+def _fill_cells(light: Mask) -> Mask:
+    """Fill each cell of a 64th of the longer side that holds any light, so that no ruled line parts a sheet in two."""
+    height, width = light.shape
+    cell = max(height, width) // _PAPER_CELLS
+    padded = np.pad(light, ((0, -height % cell), (0, -width % cell)))
+    cells = padded.reshape(padded.shape[0] // cell, cell, padded.shape[1] // cell, cell).any(axis=(1, 3))
+    return cells.repeat(cell, axis=0).repeat(cell, axis=1)[:height, :width]
+
+
+def _is_shaded(grey: Grey, light: Mask) -> bool:
+    """Say whether what is not light is the sheet's own paper in a shadow: paler than a table, and not all around."""
+    sides = [light[0], light[-1], light[:, 0], light[:, -1]]
+    around = sum(float(side.mean()) < 0.1 for side in sides)
+    return around < 3 and bool(np.median(grey[~light]) > 0.35 * np.median(grey[light]))
 
 
 def border(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return the outermost 2 % of a picture's rows and columns, in one line."""
+    return np.concatenate([side.ravel() for side in _sides(values)])
+
+
+def _sides(values: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
     depth = max(1, round(0.02 * min(values.shape)))
-    edges = values[:depth], values[-depth:], values[:, :depth], values[:, -depth:]
-    return np.concatenate([edge.ravel() for edge in edges])
+    return [values[:depth], values[-depth:], values[:, :depth], values[:, -depth:]]
 
 
-def dark_on_light(grey: Grey) -> Grey:
-    """Invert a picture whose border, the paper, is nearer to its lightest than to its darkest parts."""
-    paper = float(np.median(border(grey)))
+def is_dark_on_light(grey: Grey) -> bool:
+    """Tell the polarity by the border; where a shadow or a dark edge lies on part of it, by what is rare."""
     # Not quite the extremes, which are single specks; yet a small digit on a page is no more than this.
     count = grey.size // 5000
     ordered = np.partition(grey.ravel(), [count, grey.size - 1 - count])
     darkest, lightest = float(ordered[count]), float(ordered[-1 - count])
-    return grey if paper - darkest >= lightest - paper else 1 - grey
+    ring = _even_ring(grey, 0.25 * (lightest - darkest)) if min(grey.shape) >= _PHOTO_SIDE else grey
+    if ring is None:
+        return _rare_is_dark(grey)
+    paper = float(np.median(border(ring)))
+    return paper - darkest >= lightest - paper
 
 
-def remove_paper(grey: Grey) -> Grey:
+def _even_ring(grey: Grey, most: float) -> Grey | None:
+    """Cut a picture down until its four sides differ by less than `most`: past the dark edges of a scan."""
+    for inset in _INSETS:
+        depth = round(inset * min(grey.shape))
+        ring = grey[depth : grey.shape[0] - depth, depth : grey.shape[1] - depth]
+        if np.ptp([np.median(side) for side in _sides(ring)]) < most:
+            return ring
+    return None
+
+
+def _rare_is_dark(grey: Grey) -> bool:
+    """Say whether, of the dark and the light in each part of a picture, there is less of the dark, as of ink."""
+    cells = _cell_means(grey)
+    window = 2 * round(_PAPER_WINDOW * max(cells.shape) / 2) + 1
+    lightest, darkest = _running(np.maximum, cells, window), _running(np.minimum, cells, window)
+    depth = lightest - darkest
+    told = depth > 0.5 * depth.max()
+    return bool((cells > (lightest + darkest) / 2)[told].mean() >= 0.5)
+
+
+def _cell_means(grey: Grey) -> Grey:
+    """Average a picture over about 64 cells along the longer side."""
+    height, width = grey.shape
+    cell = max(1, round(max(height, width) / _PAPER_CELLS))
+    coarse = np.pad(grey, ((0, -height % cell), (0, -width % cell)), mode="edge")
+    cells: Grey = coarse.reshape(coarse.shape[0] // cell, cell, coarse.shape[1] // cell, cell).mean(axis=(1, 3))
+    return cells
+
+
+def remove_paper(grey: Grey) -> tuple[Grey, float]:
+    """Take the paper away, and the shadows on it.
+
+    A paper that follows only what is wider than a third of the picture leaves the corners of a sharp shadow, which
+    reach the picture's edge. Where there is much at the edge, a paper that follows more is tried; it is the better one
+    if what it takes away is paler than what it leaves, as shadows are, and not as dark, as the inside of a bold stroke.
+
+    Args:
+        grey: (height, width) float32 in [0, 1], dark on light.
+
+    Returns:
+        (height, width) float32: the share of the paper's light that is missing; and what of it is ink, at least.
+    """
+    ink = divide_by_paper(grey, _PAPER_WINDOW)
+    threshold = ink_threshold(ink)
+    if min(grey.shape) < _PHOTO_SIDE or (border(ink) > threshold).mean() < _SHADED_BORDER:
+        return ink, threshold
+    closer = divide_by_paper(grey, _CLOSE_WINDOW)
+    close_threshold = ink_threshold(closer)
+    mask, strokes = ink > threshold, closer > close_threshold
+    lost = mask & ~widen(strokes)
+    if not strokes.any() or lost.sum() < 0.1 * strokes.sum():
+        return ink, threshold
+    shadows = np.median(ink[lost]) < 0.75 * np.median(ink[strokes])
+    return (closer, close_threshold) if shadows else (ink, threshold)
+
+
+def divide_by_paper(grey: Grey, share: float) -> Grey:
     """Divide by the brightness of the paper around each pixel, so that shadows vanish and ink remains.
 
     The paper is a smooth surface laid over the picture, which is right up to the edges, times a grey closing
-    (the lightest value nearby, then the darkest of those), which follows everything wider than a stroke.
+    (the lightest value nearby, then the darkest of those), which follows everything wider than its window.
+
+    Args:
+        grey: (height, width) float32 in [0, 1], dark on light.
+        share: The window, as a share of the longer side.
 
     Returns:
         (height, width) float32: the share of the paper's light that is missing, at most 1. Paper is 0, with
         its grain on both sides.
     """
-    height, width = grey.shape
-    cell = max(1, round(max(height, width) / _PAPER_CELLS))
-    picture = Image.fromarray(grey)
-    coarse = np.pad(grey, ((0, -height % cell), (0, -width % cell)), mode="edge")
-    cells = coarse.reshape(coarse.shape[0] // cell, cell, coarse.shape[1] // cell, cell).mean(axis=(1, 3))
-    window = 2 * round(_PAPER_WINDOW * max(cells.shape) / 2) + 1
+    cells = _cell_means(grey)
+    window = 2 * round(share * max(cells.shape) / 2) + 1
     surface = upper_surface(cells)
     paper = _running(np.minimum, _running(np.maximum, cells / surface, window), window) * surface
-    smooth = Image.fromarray(paper).resize(picture.size, Image.Resampling.BILINEAR)
+    smooth = Image.fromarray(paper).resize((grey.shape[1], grey.shape[0]), Image.Resampling.BILINEAR)
     ink = 1 - grey / np.maximum(np.asarray(smooth), 0.05)
     level = np.percentile(_near_paper(ink), 50)  # the lightest cell is lighter than the paper by its grain
     flat: Grey = (ink - level) / (1 - level)
@@ -160,8 +279,9 @@ def remove_paper(grey: Grey) -> Grey:
 
 
 def _near_paper(ink: Grey) -> Grey:
-    """Choose the pixels that tell the paper's level and grain, at most one in four of them."""
-    near = ink[ink < _PAPER_DEPTH][::4]
+    """Choose the pixels that tell the paper's level and grain, at most one in five of them."""
+    sample = ink.ravel()[::5]
+    near = sample[sample < _PAPER_DEPTH]
     return near if near.size else np.zeros(1, np.float32)
 
 
@@ -220,11 +340,19 @@ def ink_threshold(ink: Grey) -> float:
     return max(0.4 * ink_level, floor)
 
 
-def keep_strokes(mask: Mask) -> Mask:
-    """Drop specks, and thin strips along the picture's edge (shadows, the next line on the page)."""
+def keep_strokes(mask: Mask, tracks: Mask | None = None) -> tuple[Mask, int]:
+    """Drop specks, and thin strips along the picture's edge (shadows, the next line on the page).
+
+    Args:
+        mask: (height, width) bool: what is darker than paper.
+        tracks: (height, width) bool: where ruled lines were, if there were any.
+
+    Returns:
+        The mask without them, and how many parts were dropped.
+    """
     parts = connected(mask)
     if len(parts.area) == 0:
-        return mask
+        return mask, 0
     height, width = mask.shape
     top, left, bottom, right = parts.box.T
     tall, wide = bottom - top, right - left
@@ -235,11 +363,20 @@ def keep_strokes(mask: Mask) -> Mask:
     stray = upright | level
     if stray.all():  # a 1 that fills its picture
         stray[:] = False
+    if tracks is not None:
+        stray |= _are_remnants(parts, mask, tracks)
     largest = parts.area[~stray].max()
     kept = ~stray & (parts.area >= 0.02 * largest) & (parts.area >= 3)
     result = mask.copy()
     result[mask] = kept[parts.labels]
-    return result
+    return result, int((~kept).sum())
+
+
+def _are_remnants(parts: Components, mask: Mask, tracks: Mask) -> Mask:
+    """Say which parts lie almost wholly on the tracks of ruled lines: what is left where lines cross or are smeared."""
+    on_track = np.bincount(parts.labels, weights=tracks[mask], minlength=len(parts.area))
+    remnant: Mask = (on_track > 0.8 * parts.area) & (parts.area < 0.25 * parts.area.max())
+    return remnant
 
 
 def widen(mask: Mask) -> Mask:

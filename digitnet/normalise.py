@@ -5,10 +5,11 @@ at the middle of 28x28. Source: Y. LeCun, C. Cortes, C. Burges, "The MNIST datab
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from digitnet.config import IMAGE_SIZE
 
@@ -19,17 +20,19 @@ _SIDE = IMAGE_SIZE
 _BOX = 20
 _INDEX = np.arange(_SIDE, dtype=np.int64)
 _FINE = 4  # strokes are measured and mended on a canvas this many times finer than the result
+_JPEG_NOISE = 32  # of 255: what a JPEG, of quality 75 even, rarely adds to the black beside a stroke
+_SMOOTHING = 0.6  # of a pixel of the picture, where it is enlarged
 _STROKE_RANGE = (2.4, 3.0)  # pixels in 28x28: the middle of MNIST, half of whose images lie within 2.1 to 3.0
 
 
-def as_mnist_form(picture: Image.Image) -> Digit | None:
+def as_mnist_form(picture: Image.Image) -> tuple[Digit, bool] | None:
     """Return a picture that already is an MNIST image, untouched, or None.
 
     All 60,000 MNIST training images have a box of 19 or 20 pixels and their centre of mass within half a
     pixel of (14, 14), which hardly any other picture has. Dark on light is inverted.
 
     Returns:
-        (28, 28) uint8, light on black, or None if there is anything left to do.
+        (28, 28) uint8, light on black, and whether it was dark on light; None if there is anything left to do.
     """
     if picture.size != (_SIDE, _SIDE) or picture.mode not in ("L", "RGB"):
         return None
@@ -39,9 +42,12 @@ def as_mnist_form(picture: Image.Image) -> Digit | None:
             return None
         pixels = np.ascontiguousarray(pixels[:, :, 0])
     corners = int(pixels[0, 0]) + int(pixels[0, -1]) + int(pixels[-1, 0]) + int(pixels[-1, -1])
-    if corners >= 2 * 255:
+    inverted = corners >= 2 * 255
+    if inverted:
         pixels = 255 - pixels
-    return pixels.copy() if _has_mnist_form(pixels) else None
+    if picture.format == "JPEG":
+        pixels = np.where(pixels < _JPEG_NOISE, np.uint8(0), pixels)
+    return (pixels.copy(), inverted) if _has_mnist_form(pixels) else None
 
 
 def _has_mnist_form(pixels: Digit) -> bool:
@@ -56,30 +62,51 @@ def _has_mnist_form(pixels: Digit) -> bool:
     return abs(y - 14) < 0.52 and abs(x - 14) < 0.52 and int(pixels.max()) >= 250
 
 
+class Drawn(NamedTuple):
+    """An MNIST-like digit, and what became of the pen."""
+
+    pixels: Digit
+    """(28, 28) uint8, light on black."""
+    stroke: float
+    """Mean width of the strokes in pixels of 28x28, had only the size been changed."""
+    drawn: float
+    """The width that they were given."""
+
+
 def normalise_ink(ink: Grey) -> Digit:
+    """Draw ink as MNIST would have; see ``draw_ink``."""
+    return draw_ink(ink).pixels
+
+
+def draw_ink(ink: Grey) -> Drawn:
     """Draw ink as MNIST would have.
 
     Args:
         ink: (height, width) float32 in [0, 1], cropped to its box, not empty.
-
-    Returns:
-        (28, 28) uint8, light on black.
     """
     fine = full_ink(resize(ink, _BOX * _FINE))
-    growth = stroke_growth(stroke_width(fine) / _FINE)
+    stroke = drawn = stroke_width(fine) / _FINE
+    growth = stroke_growth(stroke)
     if growth:
         changed = thicken(fine, growth * _FINE / 2)
-        fine = changed if changed.max() > 0.5 else fine  # nothing would be left of a rugged blot
-    return centre(to_box(fine))
+        if changed.max() > 0.5:  # nothing would be left of a rugged blot
+            fine, drawn = changed, wanted_width(stroke)
+    return Drawn(centre(to_box(fine)), stroke, drawn)
 
 
 def resize(ink: Grey, longest: int) -> Grey:
-    """Bring the longer side to `longest` pixels: averaged if that is smaller, smoothly drawn if larger."""
+    """Bring the longer side to `longest` pixels: averaged if that is smaller, smoothly drawn if larger.
+
+    Enlarged, it is blurred by a good half of one of its own pixels, which takes the stairs out of one-bit strokes.
+    """
     height, width = ink.shape
     scale = longest / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    how = Image.Resampling.BOX if scale <= 1 else Image.Resampling.BICUBIC
-    return np.asarray(Image.fromarray(ink).resize(size, how), dtype=np.float32).clip(0, 1)
+    if scale <= 1:
+        return np.asarray(Image.fromarray(ink).resize(size, Image.Resampling.BOX), dtype=np.float32).clip(0, 1)
+    large = Image.fromarray(np.rint(ink * 255).astype(np.uint8)).resize(size, Image.Resampling.BICUBIC)
+    smooth = large.filter(ImageFilter.GaussianBlur(_SMOOTHING * scale))
+    return np.asarray(smooth, dtype=np.float32) / np.float32(255)
 
 
 def full_ink(fine: Grey) -> Grey:
@@ -98,13 +125,18 @@ def stroke_width(ink: Grey) -> float:
     return 2 * float(mask.sum()) / max(steps * math.pi / 4, 1)
 
 
+def wanted_width(width: float) -> float:
+    """Return the width, of those that MNIST has, that is nearest to a stroke's."""
+    return min(max(width, _STROKE_RANGE[0]), _STROKE_RANGE[1])
+
+
 def stroke_growth(width: float) -> float:
     """Return how many pixels a stroke must grow, or if negative shrink, to be as thick as MNIST's.
 
     A digit grows with its strokes and is then scaled back to 20 pixels: after growing by g its strokes are
     (width + g) * 20 / (20 + g) wide, which is solved for g.
     """
-    wanted = min(max(width, _STROKE_RANGE[0]), _STROKE_RANGE[1])
+    wanted = wanted_width(width)
     return (wanted - width) / (1 - wanted / _BOX)
 
 

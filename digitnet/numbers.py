@@ -137,7 +137,7 @@ def _find(picture: Image.Image, path: str | None) -> tuple[list[tuple[Line, list
     """Find lines, each with the runs that could be digits, and the width and height of what they were found in."""
     ready = as_mnist_form(picture)
     if ready is not None:  # one digit, which is read as it is
-        return [_as_line(ready)], picture.size
+        return [_as_line(ready[0])], picture.size
     brightness = grey(reduce_to(picture, _WORKING_SIDE))
     size = brightness.shape[1], brightness.shape[0]
     try:

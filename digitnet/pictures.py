@@ -7,9 +7,9 @@ ink becomes an MNIST image, in normalise.py. Nothing here knows about networks, 
 import stat
 import warnings
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +17,15 @@ from PIL import Image, UnidentifiedImageError
 
 from digitnet.config import IMAGE_SIZE
 from digitnet.errors import BlankError, PictureError, printable
-from digitnet.ink import cut_out, find_ink, map_ink
-from digitnet.normalise import as_mnist_form, normalise_ink
+from digitnet.ink import cut_out, map_ink
+from digitnet.normalise import as_mnist_form, draw_ink
 from digitnet.several import holds_several
 
 Digit = npt.NDArray[np.uint8]
 Objection = Literal["blank", "several digits"]
+Polarity = Literal["dark on light", "light on dark"]
+
+_POLARITIES: tuple[Polarity, Polarity] = ("light on dark", "dark on light")  # by: is it dark on light?
 
 PICTURE_SUFFIXES: frozenset[str] = frozenset(
     {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pbm"}
@@ -33,7 +36,7 @@ MAX_MEGAPIXELS = 100
 # PNG first: a format is recognised by trying these in turn.
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 # Decoders that hold much more than the picture: WebP three copies of it, progressive JPEG all coefficients.
-_MAX_MEGAPIXELS_OF = {"WEBP": 30, "progressive": 75}
+_MAX_MEGAPIXELS_OF = {"WEBP": 30, "progressive RGB": 75, "progressive CMYK": 50}
 _FORMAT_NAMES = "PNG, JPEG, BMP, GIF, TIFF, WebP or PNM"
 _LONGEST_SIDE = 1024  # keeps large photos quick and small in memory; no digit needs more
 _WORKING_SIDE = 400
@@ -50,7 +53,32 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_QUARTER_TURNS = {_UPRIGHT[tag] for tag in (5, 6, 7, 8)}  # which exchange width and height
+
+
+@dataclass(frozen=True, kw_only=True)
+class Steps:
+    """What was found in a picture, and what was done to it."""
+
+    polarity: Polarity
+    """Which of ink and paper is darker."""
+    orientation: int
+    """The EXIF orientation that was undone, 1 to 8; 1 is upright."""
+    mnist_form: bool
+    """It had MNIST's form, and was left alone but for its polarity; then there is nothing more to say."""
+    ink_box: tuple[int, int] | None = None
+    """Width and height of the ink, in pixels of the file."""
+    stroke: float | None = None
+    """Mean width of the strokes, in pixels of 28x28, had only the size been changed."""
+    drawn_stroke: float | None = None
+    """The width that they were given."""
+    lines: int = 0
+    """Ruled lines taken away."""
+    specks: int = 0
+    """Specks and other parts left out."""
+
+
+# One for each polarity, as bulk prediction meets little else.
+_MNIST_STEPS = [Steps(polarity=polarity, orientation=1, mnist_form=True) for polarity in _POLARITIES]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -61,6 +89,15 @@ class Prepared:
     """(28, 28) uint8, light ink on black, as MNIST would have made it; all black where there is no ink."""
     objection: Objection | None = None
     """Why the picture is no picture of one digit, as far as its ink tells."""
+    steps: Steps | None = None
+    """What was done; None where there is no ink."""
+
+
+class _Opened(NamedTuple):
+    picture: Image.Image
+    size: tuple[int, int]
+    """Of the file, turned upright."""
+    orientation: int
 
 
 def read_prepared(path: Path) -> Prepared:
@@ -69,7 +106,24 @@ def read_prepared(path: Path) -> Prepared:
     Raises:
         PictureError: The file cannot be read as a picture.
     """
-    return prepare(read_picture(path))
+    try:
+        return read_written(path)
+    except BlankError:
+        return _blank()
+
+
+def read_written(path: Path) -> Prepared:
+    """Read a picture file, in which something must be written, and make it ready for a network.
+
+    Raises:
+        BlankError: It holds no ink.
+        PictureError: The file cannot be read as a picture.
+    """
+    opened = _open(path)
+    try:
+        return _prepare(*opened)
+    except BlankError as error:
+        raise BlankError(f"{printable(path)}: {error}") from None
 
 
 def read_digit(path: Path) -> Digit:
@@ -81,10 +135,7 @@ def read_digit(path: Path) -> Digit:
     Raises:
         PictureError: The file cannot be read as a picture, or holds no ink.
     """
-    try:
-        return to_digit(read_picture(path))
-    except BlankError as error:
-        raise PictureError(f"{printable(path)}: {error}") from None
+    return read_written(path).pixels
 
 
 def is_picture_name(path: Path) -> bool:
@@ -103,21 +154,49 @@ def to_digit(picture: Image.Image) -> Digit:
     Raises:
         BlankError: No ink stands out from the paper.
     """
-    ready = as_mnist_form(picture)
-    return normalise_ink(find_ink(grey(reduce_to(picture, _WORKING_SIDE)))) if ready is None else ready
+    return _prepare(picture, picture.size, 1).pixels
 
 
 def prepare(picture: Image.Image) -> Prepared:
     """Make a picture, of any mode and size and turned upright, ready for a network."""
+    try:
+        return _prepare(picture, picture.size, 1)
+    except BlankError:
+        return _blank()
+
+
+def _prepare(picture: Image.Image, size: tuple[int, int], orientation: int) -> Prepared:
+    """Prepare a picture that was `size` (width, height) in its file; BlankError if there is no ink."""
     ready = as_mnist_form(picture)
     if ready is not None:
-        return Prepared(pixels=ready)
-    try:
-        found = map_ink(grey(reduce_to(picture, _WORKING_SIDE)))
-    except BlankError:
-        return Prepared(pixels=np.zeros((IMAGE_SIZE, IMAGE_SIZE), np.uint8), objection="blank")
+        pixels, inverted = ready
+        steps = _MNIST_STEPS[inverted]
+        return Prepared(pixels=pixels, steps=steps if orientation == 1 else replace(steps, orientation=orientation))
+    small = reduce_to(picture, _WORKING_SIDE)
+    found = map_ink(grey(small))
+    drawn = draw_ink(cut_out(found, found.mask))
+    steps = Steps(
+        polarity=_POLARITIES[found.dark_on_light],
+        orientation=orientation,
+        mnist_form=False,
+        ink_box=_ink_box(found.mask, max(size) / max(small.size)),
+        stroke=drawn.stroke,
+        drawn_stroke=drawn.drawn,
+        lines=found.lines,
+        specks=found.specks,
+    )
     objection: Objection | None = "several digits" if holds_several(found.mask) else None
-    return Prepared(pixels=normalise_ink(cut_out(found, found.mask)), objection=objection)
+    return Prepared(pixels=drawn.pixels, objection=objection, steps=steps)
+
+
+def _ink_box(mask: npt.NDArray[np.bool_], scale: float) -> tuple[int, int]:
+    """Measure the ink's width and height, times `scale`."""
+    across, down = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
+    return round((int(across[-1]) - int(across[0]) + 1) * scale), round((int(down[-1]) - int(down[0]) + 1) * scale)
+
+
+def _blank() -> Prepared:
+    return Prepared(pixels=np.zeros((IMAGE_SIZE, IMAGE_SIZE), np.uint8), objection="blank")
 
 
 def read_picture(path: Path) -> Image.Image:
@@ -129,11 +208,16 @@ def read_picture(path: Path) -> Image.Image:
     Raises:
         PictureError: Missing, not a file, not a picture, damaged, too large or not permitted.
     """
-    return read_sized(path)[0]
+    return _open(path).picture
 
 
 def read_sized(path: Path) -> tuple[Image.Image, tuple[int, int]]:
     """Read a picture file as ``read_picture`` does, and say how wide and high it is in the file, once upright."""
+    opened = _open(path)
+    return opened.picture, opened.size
+
+
+def _open(path: Path) -> _Opened:
     try:
         _check_file(path)
         with warnings.catch_warnings():
@@ -162,14 +246,14 @@ def _check_file(path: Path) -> None:
         raise PictureError(f"{printable(path)} is empty (0 bytes)")
 
 
-def _decode(path: Path) -> tuple[Image.Image, tuple[int, int]]:
-    """Open, check the size, decode reduced, turn upright; returns that, and how large the whole would be upright."""
+def _decode(path: Path) -> _Opened:
+    """Open, check the size, decode reduced, turn upright."""
     try:
         picture = Image.open(path, formats=_FORMATS)
     except Image.DecompressionBombError:
         raise _too_large(path, _stated_size(path), MAX_MEGAPIXELS) from None
     with picture:
-        kind = "progressive" if "progressive" in picture.info else picture.format or ""
+        kind = f"progressive {picture.mode}" if "progressive" in picture.info else picture.format or ""
         limit = _MAX_MEGAPIXELS_OF.get(kind, MAX_MEGAPIXELS)
         if picture.width * picture.height > limit * 1_000_000:
             raise _too_large(path, picture.size, limit)
@@ -177,26 +261,27 @@ def _decode(path: Path) -> tuple[Image.Image, tuple[int, int]]:
         if picture.format != "PNG":
             picture.draft(None, (_LONGEST_SIDE, _LONGEST_SIDE))  # a JPEG is decoded at 1/2, 1/4 or 1/8
         picture.load()
-        turn = _turn_of(picture)
+        orientation = _orientation_of(picture)
         small = reduce_to(picture, _LONGEST_SIDE)
-    if turn is None:
-        return small, size
-    return small.transpose(turn), size[::-1] if turn in _QUARTER_TURNS else size
+    if orientation == 1:
+        return _Opened(small, size, 1)
+    return _Opened(small.transpose(_UPRIGHT[orientation]), size[::-1] if orientation >= 5 else size, orientation)
 
 
 def upright(picture: Image.Image) -> Image.Image:
     """Turn a picture as its EXIF tag says; ``read_picture`` has done so already."""
-    turn = _turn_of(picture)
-    return picture if turn is None else picture.transpose(turn)
+    orientation = _orientation_of(picture)
+    return picture if orientation == 1 else picture.transpose(_UPRIGHT[orientation])
 
 
-def _turn_of(picture: Image.Image) -> Image.Transpose | None:
-    """Return what brings a picture upright, or None."""
+def _orientation_of(picture: Image.Image) -> int:
+    """Read a picture's EXIF orientation, 1 to 8; 1, upright, if it has none or one that means nothing."""
     if not picture.info and picture.format != "TIFF":
-        return None  # no metadata; asking for EXIF would cost as much as decoding an MNIST image
+        return 1  # no metadata; asking for EXIF would cost as much as decoding an MNIST image
     with suppress(Exception):  # damaged EXIF must not make a good picture unreadable
-        return _UPRIGHT.get(picture.getexif().get(_ORIENTATION_TAG, 1))
-    return None
+        orientation = picture.getexif().get(_ORIENTATION_TAG, 1)
+        return orientation if orientation in _UPRIGHT else 1
+    return 1
 
 
 def _stated_size(path: Path) -> tuple[int, int]:
@@ -239,6 +324,8 @@ def _plain(picture: Image.Image) -> Image.Image:
     """Convert any mode to one whose pixels can be averaged: L, RGB, RGBA or F."""
     if picture.mode.startswith(("I", "F")):
         return picture if picture.mode == "F" else picture.convert("I").convert("F")
+    if picture.mode == "La":  # which Pillow converts to LA alone
+        picture = picture.convert("LA")
     if picture.has_transparency_data:
         return picture if picture.mode == "RGBA" else picture.convert("RGBA")
     if picture.mode in ("L", "RGB"):

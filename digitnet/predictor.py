@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Literal, TypeAlias, overload
@@ -54,6 +54,9 @@ class Prediction:
     """How much it is like a digit, as ``rejection.digit_score``; None where there is no ink."""
     reason: Reason | None = None
     """Why the picture is turned away; None when it is accepted."""
+
+    prepared: Prepared | None = field(default=None, compare=False, repr=False)
+    """What the network saw, and how it was made; of a file, where it was asked for."""
 
     @property
     def accepted(self) -> bool:
@@ -159,12 +162,13 @@ class Classifier:
         ]
 
     def predict_files(
-        self, paths: Iterable[Path | None], *, reject_rate: float = REJECT_RATE
+        self, paths: Iterable[Path | None], *, reject_rate: float = REJECT_RATE, show: bool = False
     ) -> Iterator[Prediction | Unreadable]:
         """Read the digit in each file, one at a time from an endless list if need be, in the order given.
 
         A file that cannot be read does not stop the rest: an ``Unreadable`` takes its place. Where a list may keep us
-        waiting for its next path, it has a None: what came before that is answered first.
+        waiting for its next path, it has a None: what came before that is answered first. With ``show``, an answer
+        keeps what the network saw.
         """
         with ThreadPoolExecutor(READERS) as readers:
             for batch in _batches(_read_ahead(paths, readers)):
@@ -172,7 +176,10 @@ class Classifier:
                 pictures = [ready for _, ready in batch if isinstance(ready, Prepared)]
                 answers = iter(self._answer(names, pictures, reject_rate))
                 for path, ready in batch:
-                    yield next(answers) if isinstance(ready, Prepared) else Unreadable(path=str(path), error=ready)
+                    if isinstance(ready, str):
+                        yield Unreadable(path=str(path), error=ready)
+                    else:
+                        yield replace(next(answers), prepared=ready) if show else next(answers)
 
     def _answer(
         self, paths: Sequence[str | None], pictures: Sequence[Prepared], reject_rate: float
@@ -211,8 +218,8 @@ def _read_ahead(paths: Iterable[Path | None], readers: ThreadPoolExecutor) -> It
         if path is not None:
             waiting.append((path, readers.submit(_read_or_error, path) if _is_large(path) else _read_or_error(path)))
         while waiting and (path is None or len(waiting) > READ_AHEAD or not isinstance(waiting[0][1], Future)):
-            first, digit = waiting.popleft()
-            yield first, digit.result() if isinstance(digit, Future) else digit
+            first, found = waiting.popleft()
+            yield first, found.result() if isinstance(found, Future) else found
         if path is None:
             yield None
 

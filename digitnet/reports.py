@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from digitnet.evaluation import Sureness
     from digitnet.metrics import Metrics
     from digitnet.numbers import NumberPrediction
+    from digitnet.pictures import Prepared
     from digitnet.predictor import Classifier, Prediction, Unreadable
     from digitnet.suite import SuiteRow
     from digitnet.summary import Layer
@@ -123,6 +124,7 @@ def answer_report(answer: Prediction | NumberPrediction | Unreadable, top_k: int
         "score": answer.score,
         "probs": answer.probs,
         "top": [{"digit": digit, "prob": prob} for digit, prob in answer.top(top_k)],
+        **_prepared(answer.prepared),
     }
 
 
@@ -142,6 +144,14 @@ def number_csv_row(answer: NumberPrediction) -> str:
     """Put a number into a line of CSV, in the order of ``NUMBER_CSV_FIELDS``."""
     path = (answer.path or "").encode(errors="backslashreplace").decode()
     return _csv_line(path, answer.number, answer.confidence, json.dumps(answer.accepted), answer.reason)
+
+
+def _prepared(prepared: Prepared | None) -> dict[str, Any]:
+    """Describe what the network saw, where it was kept: the steps, and 28 rows of 28 numbers from 0 to 255."""
+    if prepared is None:
+        return {}
+    steps = {} if prepared.steps is None else asdict(prepared.steps)
+    return {"prepared": {**steps, "pixels": prepared.pixels.tolist()}}
 
 
 def csv_row(answer: Prediction) -> str:

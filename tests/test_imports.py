@@ -9,7 +9,7 @@ from conftest import ROOT, run_python
 # From the bottom up, a layer a line. A module may import only what stands before it.
 LAYERS = """
 errors values config
-atomic recipes device components normalise ink several seams layout pictures
+atomic recipes device components normalise ruling ink several seams layout pictures drawing
 data.glyphs data.letters data.templates data.pen data.stream data.strokes data.nondigits
 data.idx data.digits data.augment data.variants data.cache data.mnist
 data.folder data.labelled data.load
@@ -23,7 +23,7 @@ ORDER = LAYERS.split()
 STRANGERS = [  # what either of the two need not know of the other
     ({"models", "losses", "optim", "metrics"}, {"data", "models", "losses", "optim", "metrics", "device"}),
     (
-        {"data", "pictures", "ink", "normalise", "several", "layout", "seams"},
+        {"data", "pictures", "ink", "normalise", "ruling", "drawing", "several", "layout", "seams"},
         {"models", "losses", "optim", "metrics", "device", "recipes"},
     ),
     ({"engine"}, {"checkpoint", "runs", "pictures", "recipes"}),
@@ -76,19 +76,8 @@ def test_strangers_do_not_import_each_other(names, strangers):
 
 
 def test_pictures_and_files_know_nothing_of_networks():
-    for name in (
-        "pictures",
-        "ink",
-        "normalise",
-        "several",
-        "layout",
-        "seams",
-        "config",
-        "recipes",
-        "errors",
-        "atomic",
-        "runs",
-    ):
+    inks = ("pictures", "ink", "normalise", "ruling", "drawing", "several", "layout", "seams")
+    for name in (*inks, "config", "recipes", "errors", "atomic", "runs"):
         roots = {imported.split(".")[0] for imported in imports_of(MODULES[name])}
         assert "torch" not in roots, name
 

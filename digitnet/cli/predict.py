@@ -6,10 +6,10 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from glob import glob, has_magic
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
@@ -25,6 +25,7 @@ Form = Literal["text", "json", "jsonl", "csv"]
 
 
 def predict(
+    ctx: typer.Context,
     inputs: Annotated[
         list[str],
         typer.Argument(
@@ -43,6 +44,10 @@ def predict(
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     jsonl: Annotated[bool, typer.Option("--jsonl", help="Print one JSON document a line for each picture.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values with a heading.")] = False,
+    show: Annotated[
+        bool,
+        typer.Option("--show", help="Say what was done to each picture, and draw the 28x28 that the network saw."),
+    ] = False,
     reject_rate: Annotated[
         str | None,
         typer.Option(
@@ -61,16 +66,7 @@ def predict(
     Dark on light or light on dark, of any size, turned as its EXIF data say. A file that cannot be read is reported
     on its own, the rest go on, and the exit code is 3.
     """
-    if json_ + jsonl + csv > 1:
-        raise UsageError("give one of --json, --jsonl and --csv")
-    if csv and top_k:
-        raise UsageError("--csv holds all ten probabilities, so --top-k has no meaning with it")
-    if number and top_k:
-        raise UsageError("--number gives the likeliest number alone, so --top-k has no meaning with it")
-    if number and reject_rate is not None:
-        raise UsageError("--reject-rate is for pictures of one digit; --number leaves nothing that has ink unread")
-    if "" in inputs:  # a shell's unset variable; the empty path would be the folder that we are in
-        raise UsageError("one of the inputs is empty")
+    _check(ctx.params)
     top_k = top_k or 3
     rate = REJECT_RATE if reject_rate is None else parse_rate(reject_rate, "--reject-rate")
     form: Form = "json" if json_ else "jsonl" if jsonl else "csv" if csv else "text"
@@ -82,12 +78,12 @@ def predict(
     keep_freed_memory()
     classifier = Classifier.load(checkpoint, choose_device(device))
     console.note_checkpoint(classifier)
-    show = _printer(form, top_k, number)
+    print_answer = _printer(form, top_k, number)
     kept: list[Prediction | NumberPrediction | Unreadable] = []
     failed = rejected = 0
     answer = None
     with console.counting("pictures") as count_one:
-        for answer in _answers(classifier, inputs, number, rate):
+        for answer in _answers(classifier, inputs, number, rate, show):
             count_one()
             if isinstance(answer, Unreadable):
                 failed += 1
@@ -97,12 +93,31 @@ def predict(
             if form == "json":
                 kept.append(answer)
             else:
-                show(answer)
+                print_answer(answer)
     if form == "json":
         print_json(reports.prediction_report(classifier, kept, top_k))
     if answer is None:
         raise PictureError("the list on stdin is empty")
     _end(failed, rejected if fail_on_reject else 0)
+
+
+def _check(given: Mapping[str, Any]) -> None:
+    """Refuse options that contradict each other, or mean nothing together."""
+    number, csv = given["number"], given["csv"]
+    refused = {
+        "give one of --json, --jsonl and --csv": given["json_"] + given["jsonl"] + csv > 1,
+        "--csv holds all ten probabilities, so --top-k has no meaning with it": csv and given["top_k"],
+        "--csv has no place for what --show adds; give --json or --jsonl, or neither": csv and given["show"],
+        "--number gives the likeliest number alone, so --top-k has no meaning with it": number and given["top_k"],
+        "--show is for pictures of one digit; --number --json gives a box for each": number and given["show"],
+        "--reject-rate is for pictures of one digit; --number leaves nothing that has ink unread": number
+        and given["reject_rate"] is not None,
+        # A shell's unset variable; the empty path would be the folder that we are in.
+        "one of the inputs is empty": "" in given["inputs"],
+    }
+    for message, applies in refused.items():
+        if applies:
+            raise UsageError(message)
 
 
 def _end(failed: int, rejected: int) -> None:
@@ -115,11 +130,11 @@ def _end(failed: int, rejected: int) -> None:
 
 
 def _answers(
-    classifier: Classifier, inputs: list[str], number: bool, reject_rate: float
+    classifier: Classifier, inputs: list[str], number: bool, reject_rate: float, show: bool
 ) -> Iterator[Prediction | NumberPrediction | Unreadable]:
     """Read the pictures one at a time, for a digit each or for a number."""
     if not number:
-        return classifier.predict_files(expand(inputs), reject_rate=reject_rate)
+        return classifier.predict_files(expand(inputs), reject_rate=reject_rate, show=show)
     from digitnet.numbers import read_numbers
 
     return read_numbers(classifier, expand(inputs))
@@ -133,15 +148,17 @@ def _printer(form: Form, top_k: int, number: bool) -> Callable[[Prediction | Num
     if form == "csv":
         typer.echo(reports.csv_heading(reports.NUMBER_CSV_FIELDS if number else reports.CSV_FIELDS))
 
-    def show(answer: Prediction | NumberPrediction | Unreadable) -> None:
+    def print_answer(answer: Prediction | NumberPrediction | Unreadable) -> None:
         if form == "jsonl":
             typer.echo(json.dumps(reports.answer_report(answer, top_k)))
         elif isinstance(answer, Prediction):
             typer.echo(reports.csv_row(answer) if form == "csv" else console.prediction_line(answer, top_k))
+            if form == "text" and answer.prepared is not None:
+                typer.echo(console.prepared_lines(answer.prepared))
         elif not isinstance(answer, Unreadable):
             typer.echo(reports.number_csv_row(answer) if form == "csv" else console.number_line(answer))
 
-    return show
+    return print_answer
 
 
 def expand(inputs: list[str]) -> Iterator[Path | None]:

@@ -1,0 +1,62 @@
+"""A digit drawn in the terminal, and in words what was done to its picture."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from digitnet.pictures import Digit, Steps
+
+_TURNS = {  # how each EXIF orientation was undone. Source: CIPA DC-008 (Exif 2.32), section 4.6.4.
+    2: "mirrored by EXIF",
+    3: "turned 180 degrees by EXIF",
+    4: "mirrored and turned 180 degrees by EXIF",
+    5: "mirrored and turned 270 degrees by EXIF",
+    6: "turned 90 degrees by EXIF",
+    7: "mirrored and turned 90 degrees by EXIF",
+    8: "turned 270 degrees by EXIF",
+}
+_HALVES = " \u2580\u2584\u2588"  # by: upper half + 2 * lower half
+_LEVELS = " .:-=+*#%@"
+
+
+def draw_digit(pixels: Digit, encoding: str | None) -> list[str]:
+    """Draw a digit in 14 lines of 28 characters.
+
+    Args:
+        pixels: (28, 28) uint8, light on black.
+        encoding: Of the stream to draw on: half blocks, two pixels in a character, where it has them; else ASCII,
+            darker with more ink.
+    """
+    upper, lower = pixels[::2].astype(int), pixels[1::2].astype(int)
+    if _has_blocks(encoding):
+        codes = (upper >= 128) + 2 * (lower >= 128)
+        return ["".join(_HALVES[code] for code in row) for row in codes.tolist()]
+    levels = (upper + lower) * len(_LEVELS) // (2 * 255 + 1)
+    return ["".join(_LEVELS[level] for level in row) for row in levels.tolist()]
+
+
+def _has_blocks(encoding: str | None) -> bool:
+    try:
+        _HALVES.encode(encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def describe(steps: Steps) -> str:
+    """Say in a line what was found in a picture and what was done to it."""
+    done: list[str] = [steps.polarity]
+    if steps.orientation in _TURNS:
+        done.append(_TURNS[steps.orientation])
+    if steps.mnist_form:
+        done.append("an MNIST image already, left alone")
+    if steps.ink_box is not None:
+        done.append(f"ink {steps.ink_box[0]}x{steps.ink_box[1]} px")
+    if steps.stroke is not None and steps.drawn_stroke is not None:
+        before, after = f"{steps.stroke:.1f}", f"{steps.drawn_stroke:.1f}"
+        done.append(f"stroke {before} px" if before == after else f"stroke {before} to {after} px")
+    for count, noun in ((steps.lines, "line"), (steps.specks, "speck")):
+        if count:
+            done.append(f"{count} {noun}{'' if count == 1 else 's'} removed")
+    return ", ".join(done)

@@ -1,0 +1,75 @@
+"""The answer stays when the picture is harder: on synthetic paper, a difficulty at a time, with the CNN that ships."""
+
+import io
+
+import numpy as np
+import papers
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import digitnet
+from digitnet.data.strokes import draw_strokes
+from digitnet.pictures import prepare
+
+
+@pytest.fixture(scope="module")
+def reads():
+    """A function that reads pictures with the pretrained CNN: a list of digits."""
+    cnn = digitnet.load("pretrained-cnn")
+    return lambda pictures: [answer.digit for answer in cnn.predict(pictures)]
+
+
+@pytest.fixture(scope="module")
+def written(reads):
+    """Ten digits of 28x28, one of each, that the CNN reads right as they are; light on black."""
+    images, targets = draw_strokes(300, seed=11)
+    right = np.array(reads(list(images[:, 0].numpy()))) == targets.numpy()
+    return [images[(targets == digit).numpy() & right][0, 0].numpy() for digit in range(10)]
+
+
+@pytest.mark.parametrize("kind", papers.KINDS)
+def test_each_difficulty_is_read(reads, written, kind):
+    pictures = [papers.photograph(digit, seed, kind) for seed, digit in enumerate(written)]
+    right = np.array(reads(pictures)) == np.arange(10)
+    assert right.sum() >= (8 if kind in ("thin", "broken", "squared", "pencil", "small") else 9), np.flatnonzero(~right)
+
+
+@pytest.mark.parametrize("kinds", [("ruled", "shadow", "jpeg"), ("margin", "edges", "specks"), ("squared", "coloured")])
+def test_several_at_once(reads, written, kinds):
+    pictures = [papers.photograph(digit, seed, *kinds) for seed, digit in enumerate(written)]
+    assert (np.array(reads(pictures)) == np.arange(10)).sum() >= 8
+
+
+@pytest.mark.parametrize(("kind", "least"), [("ruled", 1), ("squared", 4), ("margin", 2), ("plain", 0), ("edges", 0)])
+def test_lines_are_counted(written, kind, least):
+    counts = [prepare(papers.photograph(digit, seed, kind)).steps.lines for seed, digit in enumerate(written[2:6])]
+    assert max(counts) >= least if least else counts == [0] * 4
+
+
+def as_jpeg(picture, quality):
+    stream = io.BytesIO()
+    picture.save(stream, "JPEG", quality=quality)
+    return Image.open(stream)
+
+
+def change(name, amount):
+    """Return a function that changes a picture in a way that its digit does not; amount is in [0, 1]."""
+    return {
+        "shift": lambda p: Image.fromarray(np.roll(np.asarray(p), round(60 * amount) - 30, axis=(0, 1))),
+        "scale": lambda p: p.resize((round(p.width * (0.4 + 1.6 * amount)),) * 2, Image.Resampling.BOX),
+        "inversion": lambda p: Image.fromarray(255 - np.asarray(p)),
+        "padding": lambda p: Image.fromarray(np.pad(np.asarray(p), [(0, round(200 * amount))] * 2 + [(0, 0)], "edge")),
+        "brightness": lambda p: p.point(lambda v: round(v * (0.5 + amount / 2))),
+        "contrast": lambda p: p.point(lambda v: round(128 + (v - 128) * (0.4 + 0.6 * amount))),
+        "jpeg": lambda p: as_jpeg(p, round(20 + 75 * amount)),
+    }[name]
+
+
+@pytest.mark.parametrize("name", ["shift", "scale", "inversion", "padding", "brightness", "contrast", "jpeg"])
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 9), st.floats(0, 1))
+def test_the_answer_is_left_alone(reads, written, name, digit, amount):
+    picture = papers.photograph(written[digit], digit, "plain")
+    assert reads([change(name, amount)(picture)]) == [digit]
