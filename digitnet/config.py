@@ -123,6 +123,7 @@ class CNNConfig:
 
 ModelConfig = MLPConfig | CNNConfig
 PER_BLOCK = ("kernel_size", "stride", "pool_size", "pool_stride")
+COUNTS = ("train_size", "extra_strokes", "nondigits", "epochs", "steps", "batch_size", "step_epochs", "patience")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,16 +180,7 @@ class TrainConfig:
         self._check_dependents()
 
     def _check_numbers(self) -> None:
-        for name in (
-            "train_size",
-            "extra_strokes",
-            "nondigits",
-            "epochs",
-            "steps",
-            "batch_size",
-            "step_epochs",
-            "patience",
-        ):
+        for name in COUNTS:
             value = getattr(self, name)
             check(value is None or value >= 1, name, "at least 1", value)
         for name in ("learning_rate", "time_budget_s"):
@@ -197,12 +189,8 @@ class TrainConfig:
         for name in ("label_smoothing", "momentum", "warmup", "weight_average"):
             value = getattr(self, name)
             check(value is None or 0 <= value < 1, name, "at least 0 and below 1", value)
-        check(
-            self.step_factor is None or 0 < self.step_factor < 1,
-            "step_factor",
-            "between 0 and 1",
-            self.step_factor,
-        )
+        falls = self.step_factor is None or 0 < self.step_factor < 1
+        check(falls, "step_factor", "between 0 and 1", self.step_factor)
         if self.betas is not None:
             fits = len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)
             check(fits, "betas", "two numbers, each at least 0 and below 1", self.betas)

@@ -7,7 +7,6 @@ import math
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -25,11 +24,10 @@ from digitnet.losses import LossFunction, build_loss, with_nondigits
 from digitnet.metrics import Metrics, standard_error
 from digitnet.models import DigitNet, to_float
 from digitnet.optim import WeightAverage, build_optimizer, is_capturable, learning_rate, set_learning_rate, update
+from digitnet.stopping import Stopping, StopReason
 
 CPU = torch.device("cpu")
 REPORTS_PER_EPOCH = 20  # how often the loss is fetched from the device for the bar
-
-StopReason = Literal["epochs", "patience", "until-accuracy", "time-budget"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,9 +56,10 @@ class EpochResult:
     learning_rate: float
     """Of the last step."""
     train_loss: float
-    """Mean over the epoch's steps, as the network changed; of augmented images, with dropout."""
+    """Mean over the epoch's steps, as the network changed; of augmented images, with dropout, and with the
+    telling of digits from the rest where there are images of the rest."""
     train_accuracy: float
-    """Likewise."""
+    """Likewise, of the digits alone."""
     validation: Metrics
     logits: Tensor = field(repr=False, compare=False)
     """Of the validation images, (N, 10) float32, on their device."""
@@ -134,7 +133,7 @@ def fit(
     Raises:
         DigitnetError: The loss is no longer a finite number.
     """
-    stopping = _Stopping(config, started=time.monotonic())
+    stopping = Stopping(config, started=time.monotonic())
     trainer = _Trainer(model, train, nondigits, config, dtype)
     validation_loss_fn = build_loss(config.loss)  # smoothing is for training
     highest = 0.0
@@ -163,38 +162,6 @@ def fit(
         )
         if stop:
             return
-
-
-class _Stopping:
-    """When to stop: whichever rule of the configuration is met first."""
-
-    def __init__(self, config: TrainConfig, started: float) -> None:
-        self._config = config
-        self._started = started
-        self._lowest_loss = math.inf
-        self._waited = 0
-
-    @property
-    def elapsed_s(self) -> float:
-        return time.monotonic() - self._started
-
-    @property
-    def out_of_time(self) -> bool:
-        budget = self._config.time_budget_s
-        return budget is not None and self.elapsed_s >= budget
-
-    def reason(self, validation: Metrics, *, last: bool) -> StopReason | None:
-        """Say, once an epoch, why to stop after it."""
-        self._waited = 0 if validation.loss < self._lowest_loss else self._waited + 1
-        self._lowest_loss = min(self._lowest_loss, validation.loss)
-        goal, patience = self._config.until_accuracy, self._config.patience
-        if goal is not None and validation.accuracy >= goal:
-            return "until-accuracy"
-        if patience is not None and self._waited >= patience:
-            return "patience"
-        if self.out_of_time:
-            return "time-budget"
-        return "epochs" if last else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,7 +215,7 @@ class _Trainer:
         if self._average is not None:
             self._average.update()
 
-    def train_epoch(self, epoch: int, stopping: _Stopping) -> Generator[StepResult, None, _Trained]:
+    def train_epoch(self, epoch: int, stopping: Stopping) -> Generator[StepResult, None, _Trained]:
         """Pass once over the training images, or as far as the steps or the time budget last."""
         config = self._config
         step, seen, started = (epoch - 1) * self._steps_per_epoch, 0, time.monotonic()
@@ -288,9 +255,7 @@ class _Trainer:
         order = torch.randperm(len(self._nondigits), generator=generator(self._config.seed, epoch, "nondigits", CPU))
         return list(zip(digits, order.to(device).tensor_split(len(digits)), strict=True))
 
-    def _report(
-        self, gauge: Gauge, epoch: int, step: int, seen: int, started: float, stopping: _Stopping
-    ) -> StepResult:
+    def _report(self, gauge: Gauge, epoch: int, step: int, seen: int, started: float, stopping: Stopping) -> StepResult:
         loss_sum, counted = gauge.read(seen)
         return StepResult(
             epoch=epoch,

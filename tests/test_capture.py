@@ -1,5 +1,6 @@
 """Captured steps against the same steps as they are: by CUDA on a GPU, elsewhere by a tape that plays its part."""
 
+from collections import Counter
 from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 
@@ -31,11 +32,12 @@ def noise(count=50, seed=0, device="cpu"):
     return Digits(name="noise", images=images, targets=targets, fingerprint="").to(torch.device(device))
 
 
-def trained(model_config, config, device="cpu", dtype=torch.float32, count=50):
+def trained(model_config, config, device="cpu", dtype=torch.float32, count=50, others=None):
     """Train a network; return all its numbers, and loss and accuracy of each epoch."""
     torch.manual_seed(0)
     model = build_model(model_config).to(device)
-    results = fit(model, noise(count, device=device), noise(20, 1, device), config, dtype)
+    nondigits = None if others is None else noise(others, 9, device).images
+    results = fit(model, noise(count, device=device), noise(20, 1, device), config, dtype, nondigits)
     figures = [(r.train_loss, r.train_accuracy) for r in results if isinstance(r, EpochResult)]
     return model.state_dict(), figures
 
@@ -138,6 +140,27 @@ def test_a_step_runs_a_few_times_for_each_size_and_is_replayed_from_there_on(fak
     assert [tape.replays for tape in fake_cuda] == [10 - WARM_UP] * 2
 
 
+def test_a_step_of_several_batches_is_captured_for_each_combination_of_sizes(fake_cuda):
+    total, runs = torch.zeros((), dtype=torch.int64), []
+
+    def step(batch, others):
+        runs.append((len(batch), len(others)))
+        total.add_(batch.sum() + 1000 * others.sum())
+
+    captured, expected, given = CapturedStep(step, []), 0, []
+    sizes = [(4, 3), (3, 4), (4, 0), (4, 4)]
+    for turn in range(6):
+        for size in sizes:
+            batch, others = (torch.arange(length) + 10 * turn + place for place, length in enumerate(size))
+            expected += sum(batch.tolist()) + 1000 * sum(others.tolist())
+            captured(batch, others)
+            assert total.item() == expected
+            given.append((others, others.clone()))
+    assert all(torch.equal(others, before) for others, before in given)  # a replay overwrites what it keeps alone
+    assert runs == sizes * (WARM_UP + 1)
+    assert [tape.replays for tape in fake_cuda] == [6 - WARM_UP] * 4
+
+
 def test_a_replay_draws_anew_from_the_generators_it_was_told_of(fake_cuda):
     noise_, drawn = torch.Generator().manual_seed(3), torch.zeros(2)
     found = []
@@ -197,6 +220,19 @@ def test_all_that_changes_from_step_to_step_reaches_a_captured_one(monkeypatch, 
     assert sorted(tape.replays for tape in fake_cuda) == sorted([eights - WARM_UP, steps - eights - WARM_UP])
 
 
+@pytest.mark.usefixtures("rates_in_tensors")
+@pytest.mark.parametrize("others", [3, 25, 60])
+def test_captured_training_sees_each_batch_of_nondigits(monkeypatch, fake_cuda, others):
+    state, figures = trained(CNN, CONFIG, others=others)
+    capture_all_steps(monkeypatch)
+    captured_state, captured_figures = trained(CNN, CONFIG, others=others)
+    assert {name for name in state if not torch.equal(state[name], captured_state[name])} == set()
+    assert captured_figures == figures
+    pairs = [(7 + (batch < 1), others // 7 + (batch < others % 7)) for batch in range(7)]  # the sizes in an epoch
+    replays = [CONFIG.epochs * times - WARM_UP for times in Counter(pairs).values()]
+    assert sorted(tape.replays for tape in fake_cuda) == sorted(replays)
+
+
 # CUDA itself.
 
 
@@ -222,13 +258,15 @@ def test_on_a_gpu_a_step_is_captured_once_for_each_size():
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
 @pytest.mark.parametrize("model_config", [MLP, CNN], ids=["mlp", "cnn"])
 @pytest.mark.parametrize("changes", [{}, {"weight_average": 0.9}, {"optimizer": "sgd", "momentum": 0.9}], ids=str)
-def test_captured_training_is_training(monkeypatch, model_config, changes, dtype):
+@pytest.mark.parametrize("others", [None, 25])
+def test_captured_training_is_training(monkeypatch, model_config, changes, dtype, others):
     config = TrainConfig(**{**vars(CONFIG), **changes})
-    captured = numbers(trained(model_config, config, "cuda", dtype)[0])
+    captured = numbers(trained(model_config, config, "cuda", dtype, others=others)[0])
     with monkeypatch.context() as patch:
         patch.setattr(engine, "CapturedStep", lambda step, _: step)
-        plain = numbers(trained(model_config, config, "cuda", dtype)[0])
-    other = numbers(trained(model_config, TrainConfig(**{**vars(config), "seed": 1}), "cuda", dtype)[0])
+        plain = numbers(trained(model_config, config, "cuda", dtype, others=others)[0])
+    seed_1 = TrainConfig(**{**vars(config), "seed": 1})
+    other = numbers(trained(model_config, seed_1, "cuda", dtype, others=others)[0])
     # Some kernels add up in no fixed order, so the two need not be the same to the bit, but other noise is far away.
     assert (captured - plain).norm() < 0.01 * (other - plain).norm()
 
@@ -236,13 +274,16 @@ def test_captured_training_is_training(monkeypatch, model_config, changes, dtype
 @on_gpu
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
 @pytest.mark.parametrize("optimizer", ["adamw", "adagrad"])  # captured, and not
-def test_nothing_waits_for_the_gpu_within_an_epoch(optimizer):
+@pytest.mark.parametrize("others", [None, 126])
+def test_nothing_waits_for_the_gpu_within_an_epoch(optimizer, others):
     torch.manual_seed(0)
     model = build_model(MLP).cuda()
     config = TrainConfig(epochs=3, batch_size=8, augment="all", optimizer=optimizer)
     watched = 0
     try:
-        for result in fit(model, noise(500, device="cuda"), noise(20, 1, "cuda"), config):  # 63 steps an epoch
+        nondigits = None if others is None else noise(others, 9, "cuda").images
+        digits, validation = noise(500, device="cuda"), noise(20, 1, "cuda")
+        for result in fit(model, digits, validation, config, nondigits=nondigits):  # 63 steps an epoch
             # By the second epoch each size of batch is captured; capturing waits, and so does the end of an epoch.
             within = isinstance(result, StepResult) and result.epoch > 1 and 0 < result.step % 63 < 60
             watched += within

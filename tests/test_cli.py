@@ -341,6 +341,8 @@ WRONG = [
     ["train", "--momentum", "0.9"],
     ["train", "--steps", "0"],
     ["train", "--steps", "5", "--epochs", "2"],
+    ["train", "--extra-strokes", "0"],
+    ["train", "--nondigits", "some"],
     ["train", "--betas", "0.9"],
     ["train", "--betas", "0.9,much"],
     ["train", "--betas", "0.9,1"],
@@ -631,7 +633,7 @@ def test_every_option_reaches_the_configuration():
         "pool-stride": 1, "activation": "silu", "dropout": 0.25, "loss": "bce", "label-smoothing": 0.01,
         "optimizer": "sgd", "learning-rate": 0.03, "momentum": 0.7, "weight-decay": 0.001, "schedule": "cosine",
         "warmup": 0.1, "batch-size": 45, "epochs": 1, "patience": 4, "until-accuracy": "99.5%", "time-budget": "1m30s",
-        "seed": 12, "device": "cpu", "precision": "fp32", "weight-average": 0.75,
+        "seed": 12, "device": "cpu", "precision": "fp32", "weight-average": 0.75, "extra-strokes": 20, "nondigits": 15,
     }  # fmt: skip
     flags = ["--no-batch-norm", "--no-nesterov"]
     typed = [text for name, value in options.items() for text in (f"--{name}", value)]
@@ -662,6 +664,21 @@ def test_options_for_each_block_and_those_beside_epochs_and_sgd_reach_it_too():
     assert "epochs" not in found
     assert (report["epochs_run"], report["stop"]) == (2, "epochs")  # of 2 steps each, and the second cut
     invoke("info", "checkpoints/cnn-strokes-1")
+
+
+def test_drawings_are_trained_on_beside_the_digits():
+    drawings = {"strokes": ["--extra-strokes", 60], "nondigits": ["--nondigits", 40]}
+    for name, typed in {"neither": [], **drawings, "both": [*drawings["strokes"], *drawings["nondigits"]]}.items():
+        report = json.loads(invoke(*SMALL, "--json", "--batch-size", 30, "--name", name, *typed).stdout)
+        assert report["record"]["train_size"] == 90  # what is drawn beside them is not of the data set
+        assert report["record"]["step"] == (5 if "--extra-strokes" in typed else 3)
+        found = (report["config"]["train"].get(setting) for setting in ("extra_strokes", "nondigits"))
+        assert tuple(found) == (60 if "--extra-strokes" in typed else None, 40 if "--nondigits" in typed else None)
+    weights = [tensors(Path("checkpoints") / name)["head.output.weight"] for name in ("neither", *drawings, "both")]
+    assert all(not torch.equal(a, b) for n, a in enumerate(weights) for b in weights[:n])
+    invoke("train", "--config", "checkpoints/both/config.toml", "--name", "again")
+    assert_same(tensors(Path("checkpoints/both")), tensors(Path("checkpoints/again")))
+    assert json.loads(invoke("eval", "--json", "--checkpoint", "checkpoints/both").stdout)["count"] == 300
 
 
 @pytest.mark.parametrize(

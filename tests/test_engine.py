@@ -9,9 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from digitnet import engine, evaluation
+from digitnet import engine, evaluation, stopping
 from digitnet.config import CNNConfig, MLPConfig, TrainConfig
+from digitnet.data.augment import augment
 from digitnet.data.digits import Digits
+from digitnet.data.nondigits import draw_nondigits
+from digitnet.data.strokes import draw_strokes
+from digitnet.device import derive_seed
 from digitnet.engine import EpochResult, StepResult, epoch_batches, fit, train_step
 from digitnet.errors import DigitnetError
 from digitnet.evaluation import evaluate, logits_of
@@ -19,7 +23,8 @@ from digitnet.gauge import Gauge
 from digitnet.losses import build_loss
 from digitnet.metrics import Metrics
 from digitnet.models import build_model, to_float
-from digitnet.optim import FINAL_RATE, build_optimizer, learning_rate
+from digitnet.optim import FINAL_RATE, build_optimizer, learning_rate, set_learning_rate
+from digitnet.rejection import auroc, digit_score
 
 LINEAR = MLPConfig(hidden_sizes=(), activation="identity")
 MLP = MLPConfig(hidden_sizes=(16,), dropout=0.2, batch_norm=True)
@@ -170,7 +175,7 @@ CHANGES = {
     "step_factor": {"schedule": "step", "step_epochs": 1, "step_factor": 0.25},
     "seed": {"seed": 1},
 }
-OUTSIDE = {"dataset", "train_size", "device", "precision"}  # for the caller of fit
+OUTSIDE = {"dataset", "train_size", "extra_strokes", "nondigits", "device", "precision"}  # for the caller of fit
 STOPPING = {"patience", "until_accuracy", "time_budget_s"}  # below
 
 
@@ -307,6 +312,104 @@ def test_whole_epochs_of_steps_are_epochs_and_fewer_steps_begin_alike():
     assert (only.epoch, only.epochs, only.step, only.stop) == (1, 1, 2, "epochs")
 
 
+# What is no digit.
+
+
+def telling(logits, digits):
+    """Mean binary cross-entropy, in numpy, of log-sum-exp as the logit of being one of the digits, which come first."""
+    level = np.log(np.exp(logits).sum(1))
+    return np.log1p(np.exp(np.where(np.arange(len(logits)) < digits, -level, level))).mean()
+
+
+def by_hand(config, others):
+    """Train as fit does, in one plain loop over each epoch's order."""
+    model, digits = fresh(MLP), noise()
+    optimizer, plain = build_optimizer(model, config), build_loss(config.loss)
+
+    def loss_fn(logits, targets):
+        if others is None:
+            return plain(logits, targets)
+        level, is_digit = logits.logsumexp(1), torch.zeros(len(logits))
+        is_digit[: len(targets)] = 1
+        telling = torch.nn.functional.binary_cross_entropy_with_logits(level, is_digit)
+        return plain(logits[: len(targets)], targets) + telling
+
+    for epoch in range(1, config.epochs + 1):
+        draws = {
+            name: torch.Generator().manual_seed(derive_seed(config.seed, epoch, name))
+            for name in ("order", "nondigits", "augment")
+        }
+        batches = np.array_split(torch.randperm(50, generator=draws["order"]).numpy(), 7)
+        order = torch.randperm(0 if others is None else len(others), generator=draws["nondigits"]).numpy()
+        torch.manual_seed(derive_seed(config.seed, epoch, "dropout"))
+        for step, (batch, beside) in enumerate(zip(batches, np.array_split(order, 7), strict=True), start=1):
+            images = digits.images[batch]
+            if others is not None:
+                images = torch.cat([images, others[beside]])
+            images = augment(images / 255, config.augment, draws["augment"])
+            set_learning_rate(optimizer, learning_rate(config, 7 * (epoch - 1) + step, 7))
+            train_step(model.train(), images, digits.targets[batch], loss_fn, optimizer, torch.float32)
+    return state(model)
+
+
+@pytest.mark.parametrize("count", [None, 3, 25, 120])  # none, fewer than there are batches, some, more than digits
+@pytest.mark.parametrize("augment_name", ["none", "all"])
+def test_training_is_a_plain_loop_to_the_bit(count, augment_name):
+    others = None if count is None else noise(count, 9).images
+    config = replace(CONFIG, augment=augment_name, schedule="one-cycle", warmup=0.3)
+    assert same(trained(config, MLP, nondigits=others), by_hand(config, others))
+
+
+@pytest.mark.parametrize("count", [3, 25, 120])
+def test_each_epoch_passes_once_over_all_in_an_order_of_its_own(monkeypatch, count):
+    digits, others = noise(50), noise(count, 9).images
+    known = {image.numpy().tobytes(): place for place, image in enumerate(torch.cat([digits.images, others]))}
+    seen = []
+
+    def watch(images, *_):
+        seen.append([known[image.mul(255).round().byte().numpy().tobytes()] for image in images])
+        return images
+
+    monkeypatch.setattr(engine, "augment", watch)
+    list(fit(fresh(LINEAR), digits, noise(20, 1), replace(CONFIG, epochs=2), nondigits=others))
+    assert len(seen) == 14
+    epochs = [[place for batch in part for place in batch] for part in (seen[:7], seen[7:])]
+    assert all(sorted(epoch) == list(range(50 + count)) for epoch in epochs)
+    assert epochs[0] != epochs[1]
+    shares = [sum(place >= 50 for place in batch) for batch in seen]
+    assert max(shares) - min(shares) <= 1
+    for batch in seen:  # the digits come first, as the loss takes them to
+        assert batch == sorted(batch, key=lambda place: place >= 50)
+
+
+def test_accuracy_is_of_the_digits_and_the_loss_of_both():
+    model, digits, others = fresh(LINEAR), noise(12), noise(6, 9).images
+    still = replace(CONFIG, batch_size=4, optimizer="sgd", learning_rate=1e-12, epochs=1)
+    expected = evaluate(model, digits, build_loss("cross-entropy"))
+    logits = logits_of(model, torch.cat([digits.images, others])).double().numpy()
+    *steps, epoch = fit(model, digits, noise(20, 1), still, nondigits=others)
+    assert epoch.train_accuracy == expected.accuracy
+    assert epoch.train_loss == pytest.approx(expected.loss + telling(logits, 12), rel=1e-5)
+    assert [result.step for result in steps] == [1, 2, 3]
+    assert epoch.validation == evaluate(model, noise(20, 1), build_loss("cross-entropy"))  # which knows digits only
+
+
+def test_with_nondigits_the_level_of_the_logits_tells_them_from_digits():
+    images, targets = draw_strokes(1500, seed=11)
+    digits = Digits(name="strokes", images=images, targets=targets, fingerprint="")
+    held_out = draw_strokes(500, seed=12)
+    others, unseen = draw_nondigits(1000, images, targets, seed=11), draw_nondigits(500, *held_out, seed=12)
+    config = replace(CONFIG, epochs=4, batch_size=50, learning_rate=3e-3)
+    found = []
+    for nondigits in (None, others):
+        model = fresh(CNNConfig(channels=(8, 16), pool_size=2, pool_stride=2))
+        *_, last = fit(model, digits, digits.take(torch.arange(100)), config, nondigits=nondigits)
+        assert last.train_accuracy > 0.85
+        found.append(auroc(*(digit_score(logits_of(model, images)) for images in (held_out[0], unseen))))
+    assert found[1] > 0.9
+    assert found[1] > found[0] + 0.05
+
+
 # The mean of the weights.
 
 
@@ -398,8 +501,13 @@ class Clock(SimpleNamespace):
     perf_counter = monotonic
 
 
+def set_clock(monkeypatch, clock):
+    for module in (engine, stopping):
+        monkeypatch.setattr(module, "time", clock)
+
+
 def test_training_stops_within_an_epoch_when_time_is_up(monkeypatch):
-    monkeypatch.setattr(engine, "time", Clock(0.1))
+    set_clock(monkeypatch, Clock(0.1))
     results = list(fit(fresh(LINEAR), noise(), noise(20, 1), replace(CONFIG, time_budget_s=1.0)))
     (epoch,) = epochs_of(results)
     assert epoch.stop == "time-budget"
@@ -420,7 +528,7 @@ def test_time_to_spare_stops_nothing():
 
 
 def test_a_coarse_clock_stops_nothing(monkeypatch):
-    monkeypatch.setattr(engine, "time", Clock(0.0))  # Windows' moves every 16 ms, and a small epoch is shorter
+    set_clock(monkeypatch, Clock(0.0))  # Windows' moves every 16 ms, and a small epoch is shorter
     epochs = epochs_of(fit(fresh(LINEAR), noise(), noise(20, 1), CONFIG))
     assert [e.stop for e in epochs] == [None, None, "epochs"]
 

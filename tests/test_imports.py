@@ -13,7 +13,7 @@ atomic recipes device components normalise ruling ink several seams layout pictu
 data.glyphs data.letters data.templates data.pen data.stream data.strokes data.nondigits
 data.idx data.digits data.augment data.variants data.cache data.mnist
 data.folder data.labelled data.load
-models losses optim metrics comparison summary capture gauge rejection calibration
+models losses optim metrics stopping comparison summary capture gauge rejection calibration
 runs checkpoint evaluation suite
 engine training predictor numbers adapting
 console reports

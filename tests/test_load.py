@@ -5,7 +5,9 @@ import torch
 from conftest import save_png, write_part
 
 from digitnet.data import load
-from digitnet.data.load import load_digits, load_training
+from digitnet.data.load import add_strokes, load_digits, load_nondigits, load_training
+from digitnet.data.nondigits import draw_nondigits
+from digitnet.data.strokes import draw_strokes
 from digitnet.errors import DataError
 
 
@@ -68,6 +70,30 @@ def test_too_few_to_train_on_is_an_error(tmp_path):
     save_png(tmp_path / "1" / "one.png", load_digits("strokes", "train", size=1).images[0, 0])
     with pytest.raises(DataError, match="1 digits are too few to train on"):
         load_training(str(tmp_path))
+
+
+def test_strokes_are_added_behind_the_digits_which_keep_their_name():
+    train, _ = load_training("strokes", size=90)
+    before = train.images.clone()
+    both = add_strokes(train, 30)
+    assert len(both) == 120
+    assert torch.equal(both.images[:90], train.images)
+    assert torch.equal(both.targets[:90], train.targets)
+    images, targets = draw_strokes(30, seed=load.EXTRA_SEED)
+    assert torch.equal(both.images[90:], images)
+    assert torch.equal(both.targets[90:], targets)
+    assert (both.name, both.fingerprint, both.split_hash) == (train.name, train.fingerprint, train.split_hash)
+    assert (len(train), torch.equal(train.images, before)) == (90, True)
+
+
+def test_what_is_added_is_of_a_stream_of_its_own():
+    assert load.EXTRA_SEED not in load.STROKES_SEEDS.values()  # or a test would be on what trained the network
+
+
+def test_nondigits_are_drawn_from_the_digits_given():
+    train, _ = load_training("strokes", size=90)
+    images = load_nondigits(train, 50)
+    assert torch.equal(images, draw_nondigits(50, train.images, train.targets, seed=load.EXTRA_SEED))
 
 
 def test_an_unknown_name_says_what_there_is():

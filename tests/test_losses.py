@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from digitnet.config import CNNConfig, LossName, MLPConfig
-from digitnet.losses import build_loss
+from digitnet.losses import build_loss, with_nondigits
 from digitnet.models import build_model
 
 RNG = np.random.default_rng(0)
@@ -73,6 +73,68 @@ def test_gradients_are_those_of_finite_differences(name, smoothing):
 def test_losses_stay_finite_far_out(name):
     z = torch.tensor([[1e4] + [-1e4] * 9, [-1e4] + [1e4] * 9]).requires_grad_()
     loss = build_loss(name)(z, torch.tensor([1, 0]))
+    loss.backward()
+    assert loss.isfinite()
+    assert z.grad.isfinite().all()
+
+
+# Telling digits from the rest: the first six are digits, the last four are none.
+
+OTHERS = RNG.normal(scale=3, size=(4, 10))
+BOTH = np.concatenate([LOGITS, OTHERS])
+
+
+def telling(z, digits=6):
+    """The mean binary cross-entropy of log-sum-exp as the logit of being a digit, in numpy."""
+    level = np.log(np.exp(z).sum(1))
+    sign = np.where(np.arange(len(z)) < digits, -1, 1)
+    return np.log1p(np.exp(sign * level)).mean()
+
+
+def slope_of_telling(z, digits=6):
+    """Its gradient by the logits: of log-sum-exp that is softmax."""
+    level = np.log(np.exp(z).sum(1, keepdims=True))
+    is_digit = np.arange(len(z))[:, None] < digits
+    return (1 / (1 + np.exp(-level)) - is_digit) * np.exp(z - level) / len(z)
+
+
+def with_gradient(loss_fn, z):
+    z = torch.from_numpy(z).requires_grad_()
+    loss = loss_fn(z, torch.from_numpy(TARGETS))
+    loss.backward()
+    return loss.item(), z.grad.numpy()
+
+
+@pytest.mark.parametrize(("name", "smoothing"), CASES)
+def test_telling_is_added_to_the_loss_of_the_digits(name, smoothing):
+    loss, slope = with_gradient(with_nondigits(build_loss(name, smoothing)), BOTH)
+    assert loss == pytest.approx(by_hand(name, smoothing) + telling(BOTH), rel=1e-12)
+    assert loss == pytest.approx(by_hand(name, smoothing) + telling(BOTH[[*range(6), 9, 8, 7, 6]]), rel=1e-12)
+    _, plain = with_gradient(build_loss(name, smoothing), LOGITS)
+    np.testing.assert_allclose(slope[:6], plain + slope_of_telling(BOTH)[:6], atol=1e-12)
+    np.testing.assert_allclose(slope[6:], slope_of_telling(BOTH)[6:], atol=1e-12)  # through the level alone
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_the_level_of_the_logits_is_free_to_tell_digits_from_the_rest(smoothing):
+    loss_fn = with_nondigits(build_loss("cross-entropy", smoothing))
+    raised = BOTH + RNG.normal(scale=2, size=(10, 1))
+    loss, found = (with_gradient(loss_fn, z)[0] for z in (BOTH, raised))
+    assert found - loss == pytest.approx(telling(raised) - telling(BOTH), rel=1e-9)  # cross-entropy has no part in it
+    assert with_gradient(loss_fn, BOTH + 20 * np.where(np.arange(10) < 6, 1, -1)[:, None])[0] == pytest.approx(
+        by_hand("cross-entropy", smoothing), abs=1e-4
+    )
+
+
+def test_a_batch_may_have_no_nondigits():
+    loss, slope = with_gradient(with_nondigits(build_loss("cross-entropy")), LOGITS)
+    assert loss == pytest.approx(by_hand("cross-entropy", 0.0) + telling(LOGITS), rel=1e-12)
+    assert np.isfinite(slope).all()
+
+
+def test_telling_stays_finite_far_out():
+    z = torch.tensor([[1e4] * 10, [-1e4] * 10] * 2).requires_grad_()
+    loss = with_nondigits(build_loss("cross-entropy"))(z, torch.tensor([1, 0]))
     loss.backward()
     assert loss.isfinite()
     assert z.grad.isfinite().all()

@@ -35,6 +35,23 @@ def test_nothing_chosen_is_the_standard_cnn():
     assert build_config(kind="mlp", overrides={}) == build_config(kind="mlp", preset="standard", overrides={})
 
 
+@pytest.mark.parametrize("kind", list(PRESETS))
+def test_handwriting_is_the_preset_that_learns_what_mnist_lacks(kind):
+    with_more = {name for name in PRESETS[kind] if {"extra_strokes", "nondigits"} & PRESETS[kind][name].keys()}
+    assert with_more == {"handwriting"}
+    train = build_config(kind=kind, preset="handwriting", overrides={}).train
+    # Smoothing would hold back the level of the logits, which tells digits from the rest.
+    assert (train.augment, train.loss, train.label_smoothing) == ("all", "cross-entropy", 0.0)
+    assert None not in (train.extra_strokes, train.nondigits)
+
+
+def test_drawings_are_chosen_beside_any_preset_and_any_set():
+    drawings = {"extra_strokes": 7, "nondigits": 9}
+    for preset in get_args(PresetName):
+        run = build_config(preset=preset, overrides={**drawings, "dataset": "strokes"})
+        assert values(run) == {**values(build_config(preset=preset, overrides={})), **drawings, "dataset": "strokes"}
+
+
 def test_building_leaves_the_presets_as_they_were():
     before = copy.deepcopy(PRESETS)
     build_config(overrides={"optimizer": "sgd", "pool": "none", "channels": (3,)})
@@ -141,7 +158,7 @@ def test_nesterov_beside_another_optimizer_is_refused_in_words(overrides):
         build_config(overrides=overrides)
 
 
-@pytest.mark.parametrize("preset", ["fast", "standard", "best"])
+@pytest.mark.parametrize("preset", get_args(PresetName))
 def test_an_mlp_without_hidden_layers_is_linear(preset):
     run = build_config(kind="mlp", preset=preset, overrides={"hidden_sizes": ()})
     assert run.model == MLPConfig(hidden_sizes=(), activation="identity", dropout=0.0, batch_norm=False)
@@ -260,7 +277,7 @@ WINDOWS = [
 
 
 @pytest.mark.parametrize("change", WINDOWS, ids=str)
-@pytest.mark.parametrize("preset", ["fast", "standard"])
+@pytest.mark.parametrize("preset", ["fast", "standard", "handwriting"])
 def test_one_change_of_a_network_leaves_something_of_the_feature_map(preset, change):
     if isinstance(change.get("kernel_size"), tuple) and preset == "fast":
         change = {"kernel_size": (3,) * 3}

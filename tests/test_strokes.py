@@ -1,6 +1,5 @@
-"""Digits drawn from strokes: a repeatable stream, MNIST's framing, sound templates, and a renderer checked by hand."""
+"""Digits drawn from strokes: a repeatable stream, MNIST's framing, and sound templates."""
 
-import math
 import subprocess
 import sys
 from itertools import pairwise
@@ -8,7 +7,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from digitnet.data import pen, stream, strokes, templates
+from digitnet.data import strokes, templates
 from digitnet.data.glyphs import GLYPHS, read_glyphs
 from digitnet.data.strokes import draw, draw_strokes
 
@@ -45,16 +44,11 @@ def test_images_and_targets_have_the_form_of_mnist(sample):
     assert (images == 0).float().mean() > 0.7
 
 
-@pytest.mark.parametrize(("first", "count"), [(0, 10), (995, 10), (1000, 1000), (1999, 2), (2500, 0), (37, 2100)])
+@pytest.mark.parametrize(("first", "count"), [(0, 10), (995, 10), (2500, 0)])
 def test_a_digit_is_the_same_whichever_range_is_asked_for(sample, first, count):
     images, targets = draw_strokes(count, seed=0, first=first)
     assert torch.equal(images, sample[0][first : first + count])
     assert torch.equal(targets, sample[1][first : first + count])
-
-
-def test_far_ranges_cost_no_more_than_near_ones():
-    images, _ = draw_strokes(1, seed=0, first=10**15)
-    assert images.any()
 
 
 def test_seeds_and_chunks_differ(sample):
@@ -62,18 +56,6 @@ def test_seeds_and_chunks_differ(sample):
     assert not torch.equal(targets, sample[1][:1000])
     assert not torch.equal(sample[1][:1000], sample[1][1000:2000])
     assert (images != sample[0][:1000]).any((1, 2, 3)).all()
-    assert len({stream.mix(seed, chunk) for seed in range(50) for chunk in range(50)}) == 2500
-
-
-def test_any_seed_is_taken():
-    for seed in (-1, 2**64, 10**30):
-        assert draw_strokes(1, seed=seed)[0].any()
-
-
-@pytest.mark.parametrize(("count", "first"), [(-1, 0), (1, -1)])
-def test_negative_ranges_are_refused(count, first):
-    with pytest.raises(ValueError, match="must not be negative"):
-        draw_strokes(count, seed=0, first=first)
 
 
 def test_global_randomness_is_neither_used_nor_moved(sample):
@@ -123,10 +105,6 @@ def test_the_rarest_random_numbers_draw_digits_too(monkeypatch, extreme):
     assert (images.amax((1, 2, 3)) > 200).all()
 
 
-def test_an_empty_box_makes_an_empty_canvas():
-    assert not pen.place(torch.zeros(1, 20, 20, dtype=torch.uint8)).any()
-
-
 def test_the_longest_side_of_the_ink_is_20_pixels(sample):
     height, width = box_sides(sample[0])
     longest = torch.maximum(height, width)
@@ -142,18 +120,6 @@ def test_the_centre_of_mass_is_in_the_middle(sample):
     for centre in ((ink.sum(1) @ places) / mass, (ink.sum(2) @ places) / mass):
         assert (centre.mean() - 14).abs() < 0.03
         assert ((centre - 14).abs() < 0.501).float().mean() > 0.99
-
-
-def test_boxes_are_laid_whole_and_never_off_the_canvas():
-    boxes = torch.zeros(3, 20, 20, dtype=torch.uint8)
-    boxes[0, 3, 4] = 200  # a centre far off: the box stays on the canvas
-    boxes[1, 10, 10] = 200
-    boxes[2] = 7
-    canvases = pen.place(boxes)
-    assert canvases.sum((1, 2, 3)).tolist() == [200, 200, 2800]
-    assert canvases[0, 0, 11, 12] == 200
-    assert canvases[1, 0, 14, 14] == 200
-    assert (canvases[2, 0, 4:24, 4:24] == 7).all()
 
 
 def test_pens_and_slants_vary(sample):
@@ -215,39 +181,6 @@ def test_a_spline_meets_its_points_and_keeps_straight_lines_straight():
     drawn = templates._spline(line, 20, rounded=True) @ torch.tensor([point[:2] for point in line])
     torch.testing.assert_close(drawn[:, 0], drawn[:, 1])
     assert (drawn[1:, 0] > drawn[:-1, 0]).all()
-
-
-def test_ink_of_a_vertical_stroke_is_the_sum_of_its_dabs():
-    count, sigma, x = templates.DAB_COUNT, 1.2, 9.8
-    ys = torch.linspace(3, 16, count)
-    dabs = torch.stack([torch.full((count,), x), ys], 1)[None]
-    step = float(ys[1] - ys[0])
-    lengths = torch.full((1, count), step)
-    image = pen.ink(dabs, lengths, torch.full((1, count), sigma), torch.zeros(1, count))[0]
-    for row in range(20):
-        for column in range(20):
-            field = sum(
-                step
-                / (sigma * math.sqrt(2 * math.pi))
-                * math.exp(-((column + 0.5 - x) ** 2 + (row + 0.5 - y) ** 2) / (2 * sigma**2))
-                for y in ys.tolist()
-            )
-            grey = min(max(0.5 + (field - 0.5) * pen.HARDNESS * sigma, 0), 1)
-            assert abs(int(image[row, column]) - 255 * grey) <= 1
-
-
-def test_a_stroke_is_as_wide_as_its_pen_and_ends_round():
-    count, width = templates.DAB_COUNT, 4.0
-    ys = torch.linspace(4, 16, count)
-    dabs = torch.stack([torch.full((count,), 10.0), ys], 1)[None]
-    ends = torch.zeros(1, count)
-    ends[0, [0, -1]] = 1
-    lengths = torch.full((1, count), 12 / (count - 1))
-    lengths[0, [0, -1]] /= 2
-    sigmas = torch.full((1, count), width / 2 / pen.EDGE)
-    image = pen.ink(dabs, lengths, sigmas, ends)[0].float() / 255
-    assert image[10].sum() == pytest.approx(width, abs=0.1)
-    assert image[:, 9:11].sum(0).mean() == pytest.approx(12 + width, abs=0.4)
 
 
 def test_importing_strokes_imports_nothing_heavier_than_torch():

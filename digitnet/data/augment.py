@@ -26,6 +26,7 @@ ELASTIC_KNOTS = 6  # knots a side: bends of about a stroke's length
 INK = (-0.3, 0.9)  # least and most of the logarithm by which the edges of ink are made steeper
 NOISE = 0.2  # largest standard deviation of noise; most images get far less
 KEPT = 0.2  # share of images that all leaves alone: a network that sees only resampled ones finds sharp ones odd
+LEAST_INK = 0.3  # of what there was; an image that would lose more, a thin line made thinner, is left alone, too
 
 
 def augment(images: Tensor, name: AugmentName, generator: torch.Generator) -> Tensor:
@@ -50,8 +51,10 @@ def augment(images: Tensor, name: AugmentName, generator: torch.Generator) -> Te
     if name != "all":
         return F.grid_sample(images, grid, align_corners=False)
     varied = F.grid_sample(_random_widths(images, generator), grid, align_corners=False)
+    varied = _random_ink(varied, generator)
     kept = torch.rand(len(images), 1, 1, 1, generator=generator, device=generator.device) < KEPT
-    return torch.where(kept, images, _random_ink(varied, generator))
+    kept |= varied.sum((1, 2, 3), keepdim=True) < LEAST_INK * images.sum((1, 2, 3), keepdim=True)
+    return torch.where(kept, images, varied)
 
 
 def _random_maps(count: int, strength: float, generator: torch.Generator) -> Tensor:

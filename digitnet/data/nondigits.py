@@ -17,9 +17,11 @@ from digitnet.data.templates import DAB_COUNT, compile_letters
 LETTER_WIDTH, LETTER_SLANT = 2.4, 0.1  # the pen's mean width in pixels, and how far right letters lean
 GRID = 4  # random strokes run between the points of a grid of 4x4, as those of letters line up
 NODES = 4  # points of a random stroke
-MARGIN = 4
+MARGIN = 4  # of paper around the box
+SCRIBBLES = {1: 0.05, 2: 0.12, 3: 0.1, 4: 0.08}  # shares of the drawings by their number of random strokes
 
-# Turned by so many quarters (negative: mirrored), these digits are none any more.
+# Turned by so many quarters (negative: mirrored), these digits are none any more. A 1 turned one way is all the level
+# strokes that are wanted.
 _TURNED = {1: (1, 2, 3, 4, 5, 6, 7, 9), 2: (3, 4, 7), 3: (2, 3, 4, 5, 6, 7, 9), -1: (3, 4, 6, 7, 9)}
 
 
@@ -50,9 +52,6 @@ def draw_nondigits(count: int, digits: torch.Tensor, targets: torch.Tensor, *, s
     return draw_range(draw, count, seed=seed)[0]
 
 
-SCRIBBLES = {1: 0.05, 2: 0.12, 3: 0.1, 4: 0.08}  # shares of the drawings by their number of random strokes
-
-
 def _letters(count: int, generator: torch.Generator) -> torch.Tensor:
     targets = torch.zeros(count, dtype=torch.int64)
     widths, slants = torch.tensor([LETTER_WIDTH]), torch.tensor([LETTER_SLANT])
@@ -79,7 +78,7 @@ def _nodes(count: int, strokes: int, generator: torch.Generator) -> torch.Tensor
     """Choose the points of random strokes, (count, strokes, NODES, 2) in about [-0.5, 0.5]."""
     nodes = torch.randint(GRID, (count, strokes, NODES, 2), generator=generator) / (GRID - 1) - 0.5
     nodes = nodes + 0.06 * torch.randn(nodes.shape, generator=generator)
-    for stroke in range(1, strokes):  # half of the strokes begin where an earlier one has a point
+    for stroke in range(1, strokes):  # about half of the strokes begin at a point of an earlier one
         earlier = nodes[:, :stroke].flatten(1, 2)
         place = torch.randint(earlier.shape[1], (count,), generator=generator)
         joined = torch.rand(count, 1, generator=generator) < 0.55
@@ -112,11 +111,17 @@ def _paths(nodes: torch.Tensor, each: int, generator: torch.Generator) -> torch.
 
 
 def _turned(count: int, digits: torch.Tensor, targets: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Turn or mirror digits that are none then; 90 degrees either way, 180 degrees, or left to right."""
+    """Turn or mirror digits that are none then: 90 degrees either way, 180 degrees, or left to right.
+
+    Where a small or lopsided set has no such digits, blots take their place.
+    """
     parts = []
     for quarters, allowed in _TURNED.items():
         places = torch.isin(targets, torch.tensor(allowed)).nonzero()[:, 0]
         size = count - 3 * (count // 4) if quarters == -1 else count // 4
+        if len(places) == 0:
+            parts.append(_blots(size, generator))
+            continue
         images = digits[places[torch.randint(len(places), (size,), generator=generator)]]
         parts.append(images.flip(3) if quarters == -1 else torch.rot90(images, quarters, (2, 3)))
     return torch.cat(parts)

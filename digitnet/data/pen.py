@@ -17,10 +17,11 @@ HARDNESS = 1.7  # how steeply ink turns to paper: within a pixel, which gives as
 
 
 def draw_dabs(dabs: torch.Tensor, lengths: torch.Tensor, sigmas: torch.Tensor, is_end: torch.Tensor) -> torch.Tensor:
-    """Draw paths in any unit, framed as MNIST's digits are.
+    """Draw paths, framed as MNIST's digits are.
 
     Args:
-        dabs: (N, P, 2) float32, x to the right and y down.
+        dabs: (N, P, 2) float32, x to the right and y down. The longer side of a path is about 1, or more: the ink of
+            one much smaller would be cut by a pixel at the frame.
         lengths: (N, P) float32, the length of stroke that each dab stands for, in the same unit.
         sigmas: (N, P) float32, the pen's width at each dab as the sigma of a Gaussian, in pixels.
         is_end: (N, P) float32, 1 where a stroke begins or ends.
