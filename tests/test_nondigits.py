@@ -141,13 +141,14 @@ def test_strokes_fill_a_box_of_20_pixels_about_the_middle(kind):
 @pytest.mark.parametrize("number", range(len(GLYPHS)))
 def test_letters_are_sound(number):
     weight, shapes = GLYPHS[number]
-    assert 0 < weight <= 1
-    (shape,) = shapes
-    assert all(len(stroke) >= 2 for stroke in shape)
-    assert all(0 <= x <= 1 and 0 <= y <= 1 for stroke in shape for x, y, _ in stroke)
-    assert all(a[:2] != b[:2] for stroke in shape for a, b in pairwise(stroke))
-    height, width = (np.ptp([point[axis] for stroke in shape for point in stroke]) for axis in (1, 0))
-    assert max(height, width) >= 0.7  # the hand's unevenness is a share of the unit box
+    assert 0 < weight <= 2
+    assert len({tuple(map(len, shape)) for shape in shapes}) == 1, "shapes of a letter must match point for point"
+    for shape in shapes:
+        assert all(len(stroke) >= 2 for stroke in shape)
+        assert all(0 <= x <= 1 and 0 <= y <= 1 for stroke in shape for x, y, _ in stroke)
+        assert all(a[:2] != b[:2] for stroke in shape for a, b in pairwise(stroke))
+        height, width = (np.ptp([point[axis] for stroke in shape for point in stroke]) for axis in (1, 0))
+        assert max(height, width) >= 0.7  # the hand's unevenness is a share of the unit box
 
 
 def test_no_letter_is_there_twice():
