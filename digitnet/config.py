@@ -123,7 +123,7 @@ class CNNConfig:
 
 ModelConfig = MLPConfig | CNNConfig
 PER_BLOCK = ("kernel_size", "stride", "pool_size", "pool_stride")
-COUNTS = ("train_size", "extra_strokes", "nondigits", "epochs", "steps", "batch_size", "step_epochs", "patience")
+COUNTS = ("train_size", "epochs", "steps", "batch_size", "step_epochs", "patience")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,9 +134,9 @@ class TrainConfig:
     """mnist, strokes, or a folder."""
     train_size: int | None = None
     """Use only so many training images; of strokes, draw so many. None is all of them."""
-    extra_strokes: int | None = None
+    extra_strokes: int = 0
     """Add so many digits drawn from strokes to the training images."""
-    nondigits: int | None = None
+    nondigits: int = 0
     """Train on so many drawings that are no digits, too, to tell them from digits."""
     augment: AugmentName = "none"
     epochs: int | None = None
@@ -183,6 +183,8 @@ class TrainConfig:
         for name in COUNTS:
             value = getattr(self, name)
             check(value is None or value >= 1, name, "at least 1", value)
+        for name in ("extra_strokes", "nondigits"):
+            check(getattr(self, name) >= 0, name, "at least 0", getattr(self, name))
         for name in ("learning_rate", "time_budget_s"):
             value = getattr(self, name)
             check(value is None or 0 < value < math.inf, name, "above 0", value)

@@ -45,7 +45,7 @@ WRONG_VALUES = [
     (CNNConfig, {"pool": "none", "pool_size": (1, 1)}, "pool_size must be left out with pool none, not 1,1"),
     *(
         (TrainConfig, {name: 0}, f"{name} must be at least 1, not 0")
-        for name in ("train_size", "extra_strokes", "nondigits", "epochs", "steps", "batch_size")
+        for name in ("train_size", "epochs", "steps", "batch_size")
     ),
     *(
         (TrainConfig, {"betas": x}, "betas must be two numbers, each at least 0 and below 1, not ")
@@ -285,8 +285,8 @@ SHARES = st.floats(0, 1, exclude_max=True)
 TRAIN = {
     "dataset": st.text(),
     "train_size": st.none() | st.integers(2, 10**6),
-    "extra_strokes": st.none() | st.integers(1, 10**6),
-    "nondigits": st.none() | st.integers(1, 10**6),
+    "extra_strokes": st.integers(0, 10**6),
+    "nondigits": st.integers(0, 10**6),
     "batch_size": st.integers(3, 10**6),
     "learning_rate": st.floats(1e-9, 1e9),
     "betas": st.none() | st.tuples(SHARES, SHARES),
