@@ -341,7 +341,7 @@ WRONG = [
     ["train", "--momentum", "0.9"],
     ["train", "--steps", "0"],
     ["train", "--steps", "5", "--epochs", "2"],
-    ["train", "--extra-strokes", "0"],
+    ["train", "--extra-strokes", "-1"],
     ["train", "--nondigits", "some"],
     ["train", "--betas", "0.9"],
     ["train", "--betas", "0.9,much"],
