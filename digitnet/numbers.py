@@ -17,11 +17,12 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
+from digitnet.decoding import read_picture, upright
 from digitnet.errors import BlankError, PictureError, printable
 from digitnet.ink import InkMap, cut_out, map_ink
 from digitnet.layout import Line, Piece, find_lines
+from digitnet.modes import grey, reduce_to
 from digitnet.normalise import as_mnist_form, normalise_ink
-from digitnet.pictures import grey, read_sized, reduce_to, upright
 from digitnet.predictor import Classifier, Unreadable
 
 Box = tuple[int, int, int, int]
@@ -100,7 +101,8 @@ def read_number(classifier: Classifier, picture: str | Path | Image.Image) -> Nu
     if isinstance(picture, Image.Image):
         turned = upright(picture)
         return _read(classifier, turned, turned.size, None)
-    return _read(classifier, *read_sized(Path(picture)), str(picture))
+    opened = read_picture(Path(picture))
+    return _read(classifier, opened.picture, opened.size, str(picture))
 
 
 def read_numbers(classifier: Classifier, paths: Iterable[Path | None]) -> Iterator[NumberPrediction | Unreadable]:

@@ -18,11 +18,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from digitnet.arrays import channels_last, to_bytes, unstack
 from digitnet.checkpoint import Checkpoint, load_checkpoint
 from digitnet.config import NUM_CLASSES, REJECT_RATE
+from digitnet.decoding import upright
 from digitnet.errors import PictureError
 from digitnet.models import place, to_float
-from digitnet.pictures import Objection, Prepared, prepare, read_prepared, upright
+from digitnet.pictures import Objection, Prepared, prepare, read_prepared
 from digitnet.rejection import digit_score
 from digitnet.runs import Found, find_checkpoint
 
@@ -32,7 +34,6 @@ READERS = 2  # threads that read pictures; decoding a large one lets go of Pytho
 READ_AHEAD = 8
 SMALL_BYTES = 4_096  # a file up to this size takes longer to hand to a thread than to read
 
-Pixels = npt.NDArray[np.uint8]
 Read: TypeAlias = tuple[Path, Prepared | str]  # a file with its digit, or with what is wrong with it
 Reason: TypeAlias = Objection | Literal["not a digit"]
 Picture = str | Path | Image.Image | npt.NDArray[np.generic] | Tensor
@@ -144,8 +145,8 @@ class Classifier:
             ValueError: An array's shape or range is none of the above, or the rate is not in [0, 1].
         """
         if isinstance(pictures, Tensor):
-            pictures = _channels_last(pictures)
-        parts = _unstack(pictures) if isinstance(pictures, np.ndarray) else pictures
+            pictures = channels_last(pictures)
+        parts = unstack(pictures) if isinstance(pictures, np.ndarray) else pictures
         if isinstance(parts, list | tuple):
             return self._predict_many(parts, reject_rate)
         return self._predict_many([parts], reject_rate)[0]
@@ -257,48 +258,11 @@ def _to_prepared(picture: Picture) -> Prepared:
     if isinstance(picture, str | Path):
         return read_prepared(Path(picture))
     if isinstance(picture, Tensor):
-        picture = _channels_last(picture)
+        picture = channels_last(picture)
     if isinstance(picture, np.ndarray):
-        if isinstance(_unstack(picture), list):
+        if isinstance(unstack(picture), list):
             raise ValueError(f"expected one picture, (H, W) or (H, W, 3 or 4), found a shape of {picture.shape}")
-        return prepare(Image.fromarray(_to_bytes(picture)))
+        return prepare(Image.fromarray(to_bytes(picture)))
     if not isinstance(picture, Image.Image):
         raise TypeError(f"expected a path, a PIL image, an array or a tensor, found {type(picture).__name__}")
     return prepare(upright(picture))
-
-
-def _channels_last(tensor: Tensor) -> npt.NDArray[np.generic]:
-    """Turn (H, W), (C, H, W) or (N, C, H, W) into an array with the channels, if 3, last."""
-    tensor = tensor.float() if tensor.dtype == torch.bfloat16 else tensor  # which numpy does not know
-    array: npt.NDArray[np.generic] = tensor.detach().cpu().numpy()
-    if array.ndim < 3:
-        return array
-    if array.shape[-3] not in (1, 3):
-        raise ValueError(
-            f"expected a tensor of (C, H, W) or (N, C, H, W) with 1 or 3 channels, found {tuple(tensor.shape)}"
-        )
-    return array.squeeze(-3) if array.shape[-3] == 1 else np.moveaxis(array, -3, -1)
-
-
-def _unstack(array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic] | list[npt.NDArray[np.generic]]:
-    """Tell one picture from many by the shape."""
-    if array.ndim >= 3 and array.shape[-1] == 1:
-        array = array[..., 0]
-    coloured = array.ndim >= 3 and array.shape[-1] in (3, 4)
-    picture_dimensions = 3 if coloured else 2
-    if array.ndim == picture_dimensions:
-        return array
-    if array.ndim == picture_dimensions + 1:
-        return list(array)
-    raise ValueError(f"expected an array of (H, W), (H, W, 3 or 4), or many of these, found a shape of {array.shape}")
-
-
-def _to_bytes(array: npt.NDArray[np.generic]) -> Pixels:
-    if array.dtype == np.bool_:
-        return array.astype(np.uint8) * 255
-    top = 1.0 if np.issubdtype(array.dtype, np.floating) else 255.0
-    values = array.astype(np.float64)
-    low, high = values.min(), values.max()
-    if not (low >= 0 and high <= top):  # false for NaN, too
-        raise ValueError(f"expected values from 0 to {top:g} in an array of {array.dtype}, found {low:g} to {high:g}")
-    return np.rint(values * (255 / top)).astype(np.uint8)

@@ -13,8 +13,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digitnet import console
 from digitnet.calibration import ConfidenceBin, Reliability
+from digitnet.console import answers, evaluations, networks, notes
 from digitnet.engine import EpochResult, StepResult
 from digitnet.errors import printable
 from digitnet.evaluation import Sureness
@@ -59,7 +59,7 @@ def test_whatever_is_shown_can_be_printed(text):
 
 
 def test_notes_go_to_stderr_and_are_shown_safely(capsys):
-    console.note(f"two\nlines {ESCAPE}")
+    notes.note(f"two\nlines {ESCAPE}")
     out, err = capsys.readouterr()
     assert out == ""
     assert "\x1b" not in err
@@ -69,17 +69,17 @@ def test_notes_go_to_stderr_and_are_shown_safely(capsys):
 def test_an_answer_is_a_line():
     probs = (0.08766, 0, 0, 0, 0, 0, 0, 0.91234, 0, 0)
     answer = Prediction(path=ESCAPE, digit=7, confidence=0.91234, probs=probs, score=9.0)
-    line = console.prediction_line(answer, 2)
+    line = answers.prediction_line(answer, 2)
     assert line.isprintable()
     assert line.endswith("gnp: 7  91.23%  then 0 8.77%")
-    assert console.prediction_line(answer, 1).endswith("gnp: 7  91.23%")
-    assert console.prediction_line(replace(answer, path="a.png"), 1) == "a.png: 7  91.23%"
+    assert answers.prediction_line(answer, 1).endswith("gnp: 7  91.23%")
+    assert answers.prediction_line(replace(answer, path="a.png"), 1) == "a.png: 7  91.23%"
 
 
 def test_no_answer_is_said_to_be_certain():
     probs = (1e-7,) * 7 + (0.999999,) + (1e-7,) * 2
     sure = Prediction(path="a.png", digit=7, confidence=0.999999, probs=probs, score=9.0)
-    assert console.prediction_line(sure, 2) == "a.png: 7  >99.99%  then 0 <0.01%"
+    assert answers.prediction_line(sure, 2) == "a.png: 7  >99.99%  then 0 <0.01%"
 
 
 @pytest.mark.parametrize(
@@ -93,34 +93,34 @@ def test_no_answer_is_said_to_be_certain():
 def test_what_is_turned_away_is_said_to_be_and_why(reason, said):
     probs = (0.569, 0, 0, 0, 0, 0, 0, 0.431, 0, 0)
     answer = Prediction(path=ESCAPE, digit=7, confidence=0.431, probs=probs, score=2.0, reason=reason)
-    line = console.prediction_line(answer, 3)
+    line = answers.prediction_line(answer, 3)
     assert line.isprintable()
     assert line.endswith(f"gnp: turned away: {said}")
 
 
 def test_an_epoch_is_a_line():
     line = "7/40      0.1235    98.76%       0.0567    84.07%    12,346     61.2  best"
-    assert console.epoch_line(EPOCH) == line
+    assert notes.epoch_line(EPOCH) == line
     assert len(line) < 80
     ends = [match.end() for match in re.finditer(r"\S+", line.removesuffix("  best"))][1:]
-    assert all(console.EPOCH_HEADING[end - 1 :].split(" ")[0] for end in ends)  # the heading's words end there too
-    assert console.epoch_line(replace(EPOCH, best=False)) == line.removesuffix("  best")
+    assert all(notes.EPOCH_HEADING[end - 1 :].split(" ")[0] for end in ends)  # the heading's words end there too
+    assert notes.epoch_line(replace(EPOCH, best=False)) == line.removesuffix("  best")
 
 
 def test_without_a_terminal_an_epoch_is_one_plain_line_on_stderr(capsys):
-    with console.training_view() as show:
+    with notes.training_view() as show:
         show(STEP)
         show(replace(EPOCH, epoch=1))
         show(STEP)
         show(EPOCH)
     out, err = capsys.readouterr()
     assert out == ""
-    lines = [console.epoch_line(result) for result in (replace(EPOCH, epoch=1), EPOCH)]
-    assert err.splitlines() == [console.EPOCH_HEADING, *lines]
+    lines = [notes.epoch_line(result) for result in (replace(EPOCH, epoch=1), EPOCH)]
+    assert err.splitlines() == [notes.EPOCH_HEADING, *lines]
 
 
 def test_without_a_terminal_nothing_is_counted_aloud(capsys):
-    with console.counting("pictures") as count_one:
+    with notes.counting("pictures") as count_one:
         for _ in range(1_000):
             count_one()
     assert capsys.readouterr() == ("", "")
@@ -151,13 +151,13 @@ def test_in_a_terminal_there_is_a_bar_in_colour_unless_that_is_not_wanted(monkey
     monkeypatch.delenv("NO_COLOR", raising=False)
     if no_color:
         monkeypatch.setenv("NO_COLOR", no_color)
-    with terminal(monkeypatch) as shown, console.training_view() as show:
+    with terminal(monkeypatch) as shown, notes.training_view() as show:
         show(replace(STEP, step=1_299, loss=None))
         show(STEP)
         show(EPOCH)
         show(STEP)
     text = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]|\r", "", shown[0])
-    assert console.epoch_line(EPOCH) in text.replace("\n", "")
+    assert notes.epoch_line(EPOCH) in text.replace("\n", "")
     assert "epoch 7/40 step 1300/8600" in text
     unknown, known = (text[text.index(f"step {step}/8600") :][:60] for step in (1_299, 1_300))
     assert "loss 0.1000" in known
@@ -189,7 +189,7 @@ def test_an_evaluation_fits_80_columns_with_every_count_whole(classifier_like, c
         for rate, accuracy in ((0.0, 1.0), (1.0, None))
     ]
     sureness = Sureness(reliability=Reliability(bins=bins), coverages=tuple(rows))
-    console.print_evaluation(classifier_like, digits, "test", metrics, sureness, 2.0)
+    evaluations.print_evaluation(classifier_like, digits, "test", metrics, sureness, 2.0)
     out, err = capsys.readouterr()
     assert err == ""
     assert max(widths(out)) <= 80
@@ -208,7 +208,7 @@ def test_a_large_networks_layers_fit_80_columns(run_folder, capsys):
 
     config = build_config(preset="best", overrides={})
     layers = summarise(build_model(config.model))
-    console.print_info(load_checkpoint(run_folder / "best.safetensors"), layers)
+    networks.print_info(load_checkpoint(run_folder / "best.safetensors"), layers)
     out = capsys.readouterr().out
     table = out[: out.index("data ")]
     assert max(widths(table)) <= 80
@@ -224,7 +224,7 @@ def test_the_summary_says_what_to_type_next(run_folder, capsys, monkeypatch):
 
     monkeypatch.setenv("DIGITNET_PROG", "./scripts/digitnet")
     checkpoint = load_checkpoint(run_folder / "best.safetensors")
-    console.print_run(Path("checkpoints/odd name"), checkpoint, replace(EPOCH, stop="patience"), Path("my data"))
+    networks.print_run(Path("checkpoints/odd name"), checkpoint, replace(EPOCH, stop="patience"), Path("my data"))
     out = capsys.readouterr().out
     assert "strokes: 900 images, and 100 for validation" in out
     assert "checkpoints/odd name/best.safetensors" in out
@@ -234,4 +234,4 @@ def test_the_summary_says_what_to_type_next(run_folder, capsys, monkeypatch):
 
 @pytest.mark.parametrize("stop", ["epochs", "patience", "until-accuracy", "time-budget"])
 def test_every_reason_to_stop_has_words(stop):
-    assert console.STOPS[stop]
+    assert networks.STOPS[stop]

@@ -9,8 +9,8 @@ from conftest import save_png, write_part
 from test_cli import fail, invoke
 
 import digitnet
-from digitnet import console
 from digitnet.comparison import Comparison
+from digitnet.console import evaluations
 from digitnet.data import load, mnist
 from digitnet.data.digits import fingerprint
 from digitnet.data.strokes import draw_strokes
@@ -220,9 +220,9 @@ def test_the_tables_fit_80_columns_whatever_the_folder_is_called(capsys):
     rows = [SuiteRow(name=v.name, variant=v, **common) for v in VARIANTS]
     rows.append(SuiteRow(name=long, variant=None, **common))
     other = type("Classifier", (), {"name": "checkpoints/other"})
-    shown = console.print_suite(iter(rows), [row.label for row in rows])
-    console.print_suite_comparison(other, shown)
-    console.print_comparison(other, counts)
+    shown = evaluations.print_suite(iter(rows), [row.label for row in rows])
+    evaluations.print_suite_comparison(other, shown)
+    evaluations.print_comparison(other, counts)
     out, err = capsys.readouterr()
     assert shown == rows
     assert err == ""
@@ -243,7 +243,7 @@ def test_a_row_is_shown_before_the_next_is_counted(capsys):
                 name=variant.name, split="test", variant=variant, metrics=metrics, comparison=None, elapsed_s=1.0
             )
 
-    console.print_suite(rows(), [variant.name for variant in VARIANTS])
+    evaluations.print_suite(rows(), [variant.name for variant in VARIANTS])
     assert seen[0].startswith("set ")
     assert seen[1].startswith(VARIANTS[0].name)
     assert seen[2].startswith(VARIANTS[1].name)

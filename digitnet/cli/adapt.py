@@ -58,9 +58,11 @@ def adapt(
     """
     rule = _rule(steps, learning_rate, seed)
 
-    from digitnet import console, reports
+    from digitnet import reports
     from digitnet.adapting import AdaptResult, describe, save_adapted
     from digitnet.adapting import adapt as adapt_network
+    from digitnet.console.networks import fold_line, print_adaptation
+    from digitnet.console.notes import note
     from digitnet.data.labelled import load_labelled
     from digitnet.device import choose_device, keep_freed_memory
     from digitnet.runs import BEST, check_run_name
@@ -75,7 +77,7 @@ def adapt(
     with run_folder(output, name, stem) as run:
         for result in adapt_network(base.checkpoint, own, train, validation, rule, place):
             if not isinstance(result, AdaptResult):
-                console.note(console.fold_line(result))
+                note(fold_line(result))
         assert isinstance(result, AdaptResult)  # the last one is
         adaptation = describe(result, base.path, own, train, rule)
         path = run / BEST if result.kept else None
@@ -84,7 +86,7 @@ def adapt(
         if json_:
             print_json(reports.adaptation_report(path, adaptation, result))
         else:
-            console.print_adaptation(path, adaptation, result)
+            print_adaptation(path, adaptation, result)
         if not result.kept:  # the run folder goes again
             raise ThresholdError(_why_not(result, adaptation.rehearsal))
 
@@ -98,7 +100,7 @@ def _rule(steps: int, learning_rate: float, seed: int) -> TrainConfig:
 
 def _load_base(reference: str | None, device: torch.device) -> Classifier:
     """Load the network to adapt; of one that was adapted already, the one that it was made of."""
-    from digitnet.console import note, note_checkpoint
+    from digitnet.console.notes import note, note_checkpoint
     from digitnet.predictor import Classifier
 
     classifier = Classifier.load(reference, device)
@@ -111,7 +113,7 @@ def _load_base(reference: str | None, device: torch.device) -> Classifier:
 
 def _load_rehearsal(record: TrainingRecord, data_dir: Path | None) -> tuple[Digits, Digits]:
     """Load what the network was trained on; strokes take the place of an MNIST that is not there."""
-    from digitnet.console import note
+    from digitnet.console.notes import note
     from digitnet.data.load import load_training
     from digitnet.data.mnist import MnistMissingError
 

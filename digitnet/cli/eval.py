@@ -72,8 +72,10 @@ def evaluate(
     datasets = dataset or []
     _check(suite, datasets, split)
 
-    from digitnet import console, reports
+    from digitnet import reports
     from digitnet.comparison import compare
+    from digitnet.console.evaluations import print_comparison, print_evaluation
+    from digitnet.console.notes import note_checkpoint
     from digitnet.device import choose_device, keep_freed_memory
     from digitnet.evaluation import assess, count, logits_of
     from digitnet.losses import build_loss
@@ -81,10 +83,10 @@ def evaluate(
 
     keep_freed_memory()
     classifier = Classifier.load(checkpoint, choose_device(device))
-    console.note_checkpoint(classifier)
+    note_checkpoint(classifier)
     other = Classifier.load(against, classifier.device) if against is not None else None
     if other:
-        console.note_checkpoint(other)
+        note_checkpoint(other)
     if suite:
         _evaluate_suite(classifier, other, datasets, data_dir, json_, least)
         return
@@ -102,9 +104,9 @@ def evaluate(
         against_report = reports.comparison_report(other, comparison)
         print_json(reports.evaluation_report(classifier, digits, part, metrics, sureness, elapsed_s) | against_report)
     else:
-        console.print_evaluation(classifier, digits, part, metrics, sureness, elapsed_s)
+        print_evaluation(classifier, digits, part, metrics, sureness, elapsed_s)
         if other and comparison:
-            console.print_comparison(other, comparison)
+            print_comparison(other, comparison)
     if least is not None and metrics.accuracy < least:
         raise ThresholdError(f"the accuracy is {metrics.accuracy:.2%}, and --min-accuracy asks for {least:.2%}")
 
@@ -126,7 +128,8 @@ def _evaluate_suite(
     json_: bool,
     least: float | None,
 ) -> None:
-    from digitnet import console, reports
+    from digitnet import reports
+    from digitnet.console.evaluations import print_suite, print_suite_comparison
     from digitnet.data.load import load_digits
     from digitnet.losses import build_loss
     from digitnet.suite import mean_of_copies, suite_labels, suite_rows
@@ -139,9 +142,9 @@ def _evaluate_suite(
         done = list(rows)
         print_json(reports.suite_report(classifier, other, done))
     else:
-        done = console.print_suite(rows, suite_labels(others))
+        done = print_suite(rows, suite_labels(others))
         if other:
-            console.print_suite_comparison(other, done)
+            print_suite_comparison(other, done)
     mean, _ = mean_of_copies(done)
     if least is not None and mean < least:
         raise ThresholdError(f"the mean of the copies is {mean:.2%}, and --min-accuracy asks for {least:.2%}")
@@ -167,7 +170,7 @@ def _load(
     dataset: str, split: SplitName | None, data_dir: Path | None, record: TrainingRecord
 ) -> tuple[Digits, SplitName]:
     """Load what is asked for; of a set that trained the network and has no test part, only what was kept from it."""
-    from digitnet.console import note
+    from digitnet.console.notes import note
     from digitnet.data.load import has_test_part, load_digits, load_training
 
     own = dataset == record.dataset

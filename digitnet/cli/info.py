@@ -14,14 +14,16 @@ def info(
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Show each layer with its output shape, parameters and multiply-adds; the data set, metrics and configuration."""
-    from digitnet import console, reports
+    from digitnet import reports
+    from digitnet.console.networks import print_info
+    from digitnet.console.notes import note_checkpoint
     from digitnet.predictor import Classifier
     from digitnet.summary import summarise
 
     classifier = Classifier.load(checkpoint)
-    console.note_checkpoint(classifier)
+    note_checkpoint(classifier)
     layers = summarise(classifier.model)
     if json_:
         print_json(reports.info_report(classifier, layers))
     else:
-        console.print_info(classifier.checkpoint, layers)
+        print_info(classifier.checkpoint, layers)

@@ -71,23 +71,24 @@ def predict(
     rate = REJECT_RATE if reject_rate is None else parse_rate(reject_rate, "--reject-rate")
     form: Form = "json" if json_ else "jsonl" if jsonl else "csv" if csv else "text"
 
-    from digitnet import console, reports
+    from digitnet import reports
+    from digitnet.console.notes import counting, note, note_checkpoint
     from digitnet.device import choose_device, keep_freed_memory
     from digitnet.predictor import Classifier, Unreadable
 
     keep_freed_memory()
     classifier = Classifier.load(checkpoint, choose_device(device))
-    console.note_checkpoint(classifier)
+    note_checkpoint(classifier)
     print_answer = _printer(form, top_k, number)
     kept: list[Prediction | NumberPrediction | Unreadable] = []
     failed = rejected = 0
     answer = None
-    with console.counting("pictures") as count_one:
+    with counting("pictures") as count_one:
         for answer in _answers(classifier, inputs, number, rate, show):
             count_one()
             if isinstance(answer, Unreadable):
                 failed += 1
-                console.note(f"error: {answer.error}")
+                note(f"error: {answer.error}")
             else:
                 rejected += not answer.accepted
             if form == "json":
@@ -142,7 +143,8 @@ def _answers(
 
 def _printer(form: Form, top_k: int, number: bool) -> Callable[[Prediction | NumberPrediction | Unreadable], None]:
     """Return what prints an answer as it comes, having printed the heading if there is one."""
-    from digitnet import console, reports
+    from digitnet import reports
+    from digitnet.console.answers import number_line, prediction_line, prepared_lines
     from digitnet.predictor import Prediction, Unreadable
 
     if form == "csv":
@@ -152,11 +154,11 @@ def _printer(form: Form, top_k: int, number: bool) -> Callable[[Prediction | Num
         if form == "jsonl":
             typer.echo(json.dumps(reports.answer_report(answer, top_k)))
         elif isinstance(answer, Prediction):
-            typer.echo(reports.csv_row(answer) if form == "csv" else console.prediction_line(answer, top_k))
+            typer.echo(reports.csv_row(answer) if form == "csv" else prediction_line(answer, top_k))
             if form == "text" and answer.prepared is not None:
-                typer.echo(console.prepared_lines(answer.prepared))
+                typer.echo(prepared_lines(answer.prepared))
         elif not isinstance(answer, Unreadable):
-            typer.echo(reports.number_csv_row(answer) if form == "csv" else console.number_line(answer))
+            typer.echo(reports.number_csv_row(answer) if form == "csv" else number_line(answer))
 
     return print_answer
 
@@ -201,7 +203,7 @@ def _pictures_in(path: Path) -> Iterator[Path]:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    from digitnet.pictures import is_picture_name
+    from digitnet.decoding import is_picture_name
 
     try:
         names = sorted(os.listdir(folder))  # noqa: PTH208 (names alone: a million of them take little memory)

@@ -122,8 +122,10 @@ def _run(
     may_fall_back: bool,
     as_json: bool,
 ) -> None:
-    from digitnet import console, reports
+    from digitnet import reports
     from digitnet.checkpoint import load_checkpoint
+    from digitnet.console.networks import print_run
+    from digitnet.console.notes import training_view
     from digitnet.device import choose_device, keep_freed_memory
     from digitnet.engine import EpochResult
     from digitnet.runs import BEST, check_run_name
@@ -134,7 +136,7 @@ def _run(
     check_run_name(name)
     config, train_digits, validation = _load(config, data_dir, may_fall_back)
     stem = f"{config.kind}-{Path(config.train.dataset).resolve().name}"
-    with run_folder(output, name, stem) as folder, console.training_view() as show:
+    with run_folder(output, name, stem) as folder, training_view() as show:
         for result in train_run(config, train_digits, validation, folder):
             show(result)
     assert isinstance(result, EpochResult)  # every run ends with one
@@ -142,12 +144,12 @@ def _run(
     if as_json:
         print_json(reports.run_report(folder, best, result))
     else:
-        console.print_run(folder, best, result, data_dir)
+        print_run(folder, best, result, data_dir)
 
 
 def _load(config: RunConfig, data_dir: Path | None, may_fall_back: bool) -> tuple[RunConfig, Digits, Digits]:
     """Load what to train on; strokes take the place of an MNIST that nobody asked for by name and that is not there."""
-    from digitnet.console import note
+    from digitnet.console.notes import note
     from digitnet.data.load import load_training
     from digitnet.data.mnist import MnistMissingError
 
@@ -166,7 +168,7 @@ def _load(config: RunConfig, data_dir: Path | None, may_fall_back: bool) -> tupl
 @contextmanager
 def run_folder(output: Path, name: str | None, stem: str) -> Iterator[Path]:
     """Make a run folder, and remove it again when training ends before there is a network in it."""
-    from digitnet.console import note
+    from digitnet.console.notes import note
     from digitnet.runs import BEST, create_run_folder
 
     folder = create_run_folder(output, name, stem)

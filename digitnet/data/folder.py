@@ -13,8 +13,9 @@ from PIL import Image
 from digitnet.config import IMAGE_SIZE
 from digitnet.data.digits import Digits, fingerprint
 from digitnet.data.idx import Part, find_idx, read_pair
+from digitnet.decoding import is_picture_name
 from digitnet.errors import DataError, PictureError
-from digitnet.pictures import is_picture_name, read_digit, to_digit
+from digitnet.pictures import read_digit, to_digit
 
 Pictures = tuple[npt.NDArray[np.uint8], Sequence[int]]
 

@@ -9,8 +9,8 @@ import torch
 
 from digitnet.data.digits import Digits, fingerprint
 from digitnet.data.folder import class_pictures, read_pictures
+from digitnet.decoding import is_picture_name
 from digitnet.errors import DataError
-from digitnet.pictures import is_picture_name
 
 # 7, 7_2, 7-anna and 7 (2), but neither 71, 7b and 3.5 nor IMG_7: a number at the end is as often the camera's counter.
 NAME = re.compile(r"([0-9])(?:[-_ (].*)?", re.DOTALL)

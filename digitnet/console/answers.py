@@ -1,0 +1,53 @@
+"""Answers for people: a line for each picture, and below it what the network saw."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from digitnet.errors import printable
+
+if TYPE_CHECKING:
+    from digitnet.numbers import NumberPrediction
+    from digitnet.pictures import Prepared
+    from digitnet.predictor import Prediction
+
+
+def prediction_line(answer: Prediction, top_k: int) -> str:
+    """Put an answer into a line: the path, the digit, its probability and the runners-up; or why it is turned away."""
+    if answer.reason is not None:
+        return f"{printable(answer.path or '')}: turned away: {_reason(answer)}"
+    runners_up = ", ".join(f"{digit} {_probability(prob)}" for digit, prob in answer.top(top_k)[1:])
+    then = f"  then {runners_up}" if runners_up else ""
+    return f"{printable(answer.path or '')}: {answer.digit}  {_probability(answer.confidence)}{then}"
+
+
+def _reason(answer: Prediction) -> str:
+    match answer.reason:
+        case "blank":
+            return "blank"
+        case "several digits":
+            return "several digits; --number reads them"
+        case _:
+            return f"not like a digit (nearest {answer.digit}, {_probability(answer.confidence)})"
+
+
+def number_line(answer: NumberPrediction) -> str:
+    """Put a number into a line of text: the path, the digits, a space between their lines, and the probability."""
+    path = printable(answer.path or "")
+    if answer.reason is not None:
+        return f"{path}: turned away: {answer.reason}"
+    return f"{path}: {answer.number}  {_probability(answer.confidence)}"
+
+
+def prepared_lines(prepared: Prepared) -> str:
+    """Say what was done to a picture, and draw what the network saw, indented below its answer."""
+    from digitnet.drawing import describe, draw_digit
+
+    said = [] if prepared.steps is None else [describe(prepared.steps)]
+    return "\n".join(f"  {line}" for line in [*said, *draw_digit(prepared.pixels, sys.stdout.encoding)])
+
+
+def _probability(prob: float) -> str:
+    """Put a probability into per cent; no network is certain, so none is 0 or 100."""
+    return ">99.99%" if prob > 0.9999 else "<0.01%" if prob < 0.0001 else f"{prob:.2%}"

@@ -1,0 +1,145 @@
+"""What evaluations counted, for people: on one set, of two networks, over the suite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from digitnet.console.tables import new_table, print_pairs
+from digitnet.errors import printable
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from digitnet.comparison import Comparison
+    from digitnet.data.digits import Digits
+    from digitnet.evaluation import Sureness
+    from digitnet.metrics import Metrics
+    from digitnet.predictor import Classifier
+    from digitnet.suite import SuiteRow
+
+MEAN_LABEL = "mean of the copies"
+
+
+def print_evaluation(
+    classifier: Classifier, digits: Digits, split: str, metrics: Metrics, sureness: Sureness, elapsed_s: float
+) -> None:
+    """Show what an evaluation counted."""
+    from rich.console import Console
+
+    low, high = metrics.interval
+    print_pairs(
+        ("data", f"{digits.name}, {split}: {metrics.count:,} images"),
+        ("accuracy", f"{metrics.accuracy:.2%}, 95% interval {low:.2%} to {high:.2%}"),
+        ("errors", f"{metrics.count - metrics.correct:,}"),
+        ("loss", f"{metrics.loss:.4f} ({classifier.checkpoint.config.train.loss})"),
+        ("sureness", f"{sureness.reliability.error:.2%} off on average (expected calibration error)"),
+        ("speed", f"{metrics.count / elapsed_s:,.0f} images/s on {classifier.device.type}"),
+    )
+    scores = new_table("digit", "precision", "recall", "F1", "images")
+    for digit, s in enumerate(metrics.per_digit):
+        scores.add_row(str(digit), f"{s.precision:.2%}", f"{s.recall:.2%}", f"{s.f1:.2%}", f"{s.support:,}")
+    confusion = new_table("digit", *map(str, range(10)))
+    for digit, row in enumerate(metrics.confusion):
+        confusion.add_row(str(digit), *(f"{count:,}" if count else "." for count in row))
+    out = Console(highlight=False)
+    out.print(scores)
+    out.print("rows: the true digit; columns: what the network read")
+    out.print(confusion)
+    out.print("answers by how sure they are, and what share of them is right")
+    out.print(_reliability_table(sureness))
+    out.print("by --reject-rate: what is turned away here, and what share of the rest is right")
+    out.print(_coverage_table(sureness))
+
+
+def _reliability_table(sureness: Sureness) -> Table:
+    table = new_table("confidence", "mean", "images", "right", "too sure by")
+    for b in sureness.reliability.bins:
+        shares = (f"{b.confidence:.2%}", f"{b.count:,}", f"{b.accuracy:.2%}", f"{b.confidence - b.accuracy:+.2%}")
+        table.add_row(f"{b.low:.1%} to {b.high:.1%}", *shares)
+    return table
+
+
+def _coverage_table(sureness: Sureness) -> Table:
+    table = new_table("reject rate", "turned away", "answered", "right", "errors")
+    for row in sureness.coverages:
+        right = "" if row.accuracy is None else f"{row.accuracy:.2%}"
+        counts = (f"{row.answered:,}", right, f"{row.errors:,}")
+        table.add_row(f"{row.reject_rate:.1%}", f"{1 - row.coverage:.2%}", *counts)
+    return table
+
+
+def print_comparison(other: Classifier, comparison: Comparison) -> None:
+    """Show how another network did on the images of an evaluation, and what the difference means."""
+    c = comparison
+    print()
+    print_pairs(
+        ("against", f"{other.name}: accuracy {c.other_accuracy:.2%}, {c.count - c.other_correct:,} errors"),
+        ("only one", f"read rightly by this network alone: {c.only_this:,}; by the other alone: {c.only_other:,}"),
+        ("p-value", f"{_p_value(c.p_value)} (McNemar's exact test)"),
+        ("so", c.conclusion),
+    )
+
+
+def print_suite(rows: Iterable[SuiteRow], labels: Sequence[str]) -> list[SuiteRow]:
+    """Show each row of the suite as soon as it is there, and return them all.
+
+    Args:
+        rows: What ``suite_rows`` yields.
+        labels: What these rows will be called.
+    """
+    shown: list[SuiteRow] = []
+    width = _width(labels, 34)
+    print(f"{'set':<{width}}{'images':>8}{'accuracy':>10}{'95% interval':>20}{'errors':>8}", flush=True)
+    for row in rows:
+        if shown and shown[-1].variant and not row.variant:
+            _print_mean(shown, width)
+        m, (low, high) = row.metrics, row.metrics.interval
+        figures = f"{m.count:8,}{m.accuracy:10.2%}{f'{low:.2%} to {high:.2%}':>20}{m.count - m.correct:8,}"
+        print(f"{_fitted(row.label, width)}{figures}", flush=True)
+        shown.append(row)
+    if shown[-1].variant:
+        _print_mean(shown, width)
+    return shown
+
+
+def _print_mean(rows: Sequence[SuiteRow], width: int) -> None:
+    from digitnet.suite import mean_of_copies
+
+    print(f"{MEAN_LABEL:<{width}}{'':8}{mean_of_copies(rows)[0]:10.2%}")
+
+
+def print_suite_comparison(other: Classifier, rows: Sequence[SuiteRow]) -> None:
+    """Show how another network did on the sets of the suite."""
+    from digitnet.suite import mean_of_copies
+
+    width = _width([row.label for row in rows], 30)
+    print(f"\nagainst {printable(other.name)}")
+    print(f"{'set':<{width}}{'accuracy':>10}{'other':>9}{'only this':>11}{'only other':>12}{'p':>7}")
+    for row in rows:
+        if c := row.comparison:
+            star = "*" if c.significant else ""
+            counts = f"{c.only_this:11,}{c.only_other:12,}{_p_value(c.p_value):>7}{star}"
+            print(f"{_fitted(row.label, width)}{c.accuracy:10.2%}{c.other_accuracy:9.2%}{counts}")
+    this, that = mean_of_copies(rows)
+    print(f"{MEAN_LABEL:<{width}}{this:10.2%}{that:9.2%}")
+    print(
+        "only this, only other: images that one network alone reads rightly\n"
+        "p: how often chance alone would make such a difference (McNemar's exact test);\n"
+        "*: unlikely to be chance. Without it, the difference may be chance; and of\n"
+        "twenty rows that chance decides, about one gets a * all the same."
+    )
+
+
+def _p_value(p: float) -> str:
+    return f"{p:.3f}" if p >= 0.001 else "<0.001"
+
+
+def _width(labels: Sequence[str], most: int) -> int:
+    return min(max(len(printable(label)) for label in (*labels, MEAN_LABEL)), most)
+
+
+def _fitted(label: str, width: int) -> str:
+    """Bring a label to a width; of a path that is too long, the end says more than the beginning."""
+    shown = printable(label)
+    return f"{shown:<{width}}" if len(shown) <= width else f"...{shown[3 - width :]}"

@@ -1,0 +1,113 @@
+"""What is said beside the results, on stderr: notes, and in a terminal bars that move."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from digitnet.errors import printable
+
+if TYPE_CHECKING:  # each command brings in what it uses, and Rich is for tables and bars alone
+    from digitnet.engine import EpochResult, Result
+    from digitnet.predictor import Classifier
+
+COUNT_STEP = 256
+EPOCH_HEADING = "epoch       loss  accuracy  valid. loss  accuracy  images/s  seconds"
+
+
+def note(message: str) -> None:
+    """Say something beside the results, on stderr."""
+    print(*map(printable, message.split("\n")), sep="\n", file=sys.stderr)
+
+
+def note_checkpoint(classifier: Classifier) -> None:
+    """Say which network is used, on stderr."""
+    record = classifier.checkpoint.record
+    adapted = f", adapted to {record.adaptation.dataset}" if record.adaptation else ""
+    note(f"Using {classifier.name} (trained on {record.dataset}{adapted}).")
+
+
+@contextmanager
+def training_view() -> Iterator[Callable[[Result], None]]:
+    """Show training on stderr: a line for each epoch, and in a terminal a bar that moves."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    from digitnet.engine import EpochResult
+
+    console = Console(stderr=True, highlight=False)
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=8),  # all of it fits into 80 columns
+        TextColumn("{task.fields[figures]}"),
+        TimeRemainingColumn(compact=True),
+        TextColumn("left"),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    validation = ""
+    with bar:
+        task = bar.add_task("epoch 1", total=None, figures="")
+
+        def show(result: Result) -> None:
+            nonlocal validation
+            if isinstance(result, EpochResult):
+                if result.epoch == 1:
+                    console.print(EPOCH_HEADING, soft_wrap=True)
+                validation = f" val {result.validation.accuracy:.2%}"
+                console.print(Text(epoch_line(result)), soft_wrap=True)
+            else:
+                loss = "" if result.loss is None else f"loss {result.loss:.4f}"
+                figures = f"{loss}{validation} {result.images_per_s:,.0f} img/s"
+                description = f"epoch {result.epoch}/{result.epochs} step {result.step}/{result.total_steps}"
+                bar.update(task, description=description, figures=figures, total=result.total_steps)
+                bar.update(task, completed=result.step, refresh=True)
+
+        yield show
+
+
+def epoch_line(result: EpochResult) -> str:
+    """Put an epoch into a line of text, under ``EPOCH_HEADING``."""
+    return (
+        f"{f'{result.epoch}/{result.epochs}':<8}{result.train_loss:8.4f}{result.train_accuracy:10.2%}"
+        f"{result.validation.loss:13.4f}{result.validation.accuracy:10.2%}{result.images_per_s:10,.0f}"
+        f"{result.elapsed_s:9.1f}{'  best' if result.best else ''}"
+    )
+
+
+@contextmanager
+def counting(noun: str) -> Iterator[Callable[[], None]]:
+    """Count what goes by on stderr in a terminal, once there is so much of it that a person waits."""
+    if not sys.stderr.isatty():
+        yield lambda: None
+        return
+
+    from rich.console import Console
+    from rich.progress import Progress, TextColumn
+
+    console = Console(stderr=True, highlight=False)
+    columns = (TextColumn(f"{{task.completed:,}} {noun}"), TextColumn("{task.fields[rate]}"))
+    # Where results go to the same terminal, rich prints them above the bar.
+    shared = sys.stdout.isatty()
+    bar = Progress(*columns, console=console, transient=True, redirect_stdout=shared, redirect_stderr=shared)
+    task = bar.add_task("", total=None, rate="")
+    count = 0
+
+    def count_one() -> None:
+        nonlocal count
+        count += 1
+        if count % COUNT_STEP == 0:
+            bar.start()
+            elapsed_s = bar.tasks[0].elapsed or math.inf
+            bar.update(task, completed=count, rate=f"{count / elapsed_s:,.0f}/s")
+
+    try:
+        yield count_one
+    finally:
+        if count >= COUNT_STEP:
+            bar.stop()

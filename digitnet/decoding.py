@@ -1,0 +1,139 @@
+"""Picture files, safely opened: nothing that is no picture, none too large for the memory, each turned upright."""
+
+import stat
+import warnings
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image, UnidentifiedImageError
+
+from digitnet.errors import PictureError, printable
+from digitnet.modes import reduce_to
+
+PICTURE_SUFFIXES: frozenset[str] = frozenset(
+    {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pbm"}
+)
+MAX_MEGAPIXELS = 100
+"""Larger pictures are refused from their header: decoded, 100 megapixels already take 400 MB."""
+
+# PNG first: a format is recognised by trying these in turn.
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+# Decoders that hold much more than the picture: WebP three copies of it, progressive JPEG all coefficients.
+_MAX_MEGAPIXELS_OF = {"WEBP": 30, "progressive RGB": 75, "progressive CMYK": 50}
+_FORMAT_NAMES = "PNG, JPEG, BMP, GIF, TIFF, WebP or PNM"
+_LONGEST_SIDE = 1024  # keeps large photos quick and small in memory; no digit needs more
+
+# EXIF tag 0x0112, "Orientation", and how to undo each value. Source: CIPA DC-008 (Exif 2.32), section 4.6.4.
+_ORIENTATION_TAG = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class Opened(NamedTuple):
+    """A picture that was read from a file."""
+
+    picture: Image.Image
+    """Loaded and upright, independent of its file; one with a side over 2048 pixels comes back smaller."""
+    size: tuple[int, int]
+    """Width and height in the file, turned upright."""
+    orientation: int
+    """The EXIF orientation that was undone, 1 to 8; 1 is upright."""
+
+
+def is_picture_name(path: Path) -> bool:
+    """Say whether a folder's file is to be read, by its name; hidden ones, such as a Mac's ._photo.jpg, are not."""
+    return path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".")
+
+
+def read_picture(path: Path) -> Opened:
+    """Open and decode a picture file: first frame, upright by its EXIF tag, a large one reduced.
+
+    Raises:
+        PictureError: Missing, not a file, not a picture, damaged, too large or not permitted.
+    """
+    try:
+        _check_file(path)
+        with warnings.catch_warnings():
+            # What Pillow warns of is either checked here (size) or harmless (odd metadata).
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+            return _decode(path)
+    except PictureError:
+        raise
+    except UnidentifiedImageError:
+        raise PictureError(f"{printable(path)} is not a picture that digitnet can read ({_FORMAT_NAMES})") from None
+    except OSError as error:
+        reason = error.strerror or "the picture is damaged or cut short"
+        raise PictureError(f"cannot read {printable(path)}: {reason}") from None
+    except Exception:  # a decoder fed damaged bytes may raise anything
+        raise PictureError(f"cannot read {printable(path)}: the picture is damaged or cut short") from None
+
+
+def _check_file(path: Path) -> None:
+    """Refuse what is no ordinary file before opening it: a named pipe would wait for ever."""
+    status = path.stat()
+    if stat.S_ISDIR(status.st_mode):
+        raise PictureError(f"{printable(path)} is a folder that holds no pictures ({_FORMAT_NAMES})")
+    if not stat.S_ISREG(status.st_mode):
+        raise PictureError(f"{printable(path)} is not an ordinary file")
+    if status.st_size == 0:
+        raise PictureError(f"{printable(path)} is empty (0 bytes)")
+
+
+def _decode(path: Path) -> Opened:
+    """Open, check the size, decode reduced, turn upright."""
+    try:
+        picture = Image.open(path, formats=_FORMATS)
+    except Image.DecompressionBombError:
+        raise _too_large(path, _stated_size(path), MAX_MEGAPIXELS) from None
+    with picture:
+        kind = f"progressive {picture.mode}" if "progressive" in picture.info else picture.format or ""
+        limit = _MAX_MEGAPIXELS_OF.get(kind, MAX_MEGAPIXELS)
+        if picture.width * picture.height > limit * 1_000_000:
+            raise _too_large(path, picture.size, limit)
+        size = picture.size
+        if picture.format != "PNG":
+            picture.draft(None, (_LONGEST_SIDE, _LONGEST_SIDE))  # a JPEG is decoded at 1/2, 1/4 or 1/8
+        picture.load()
+        orientation = _orientation_of(picture)
+        small = reduce_to(picture, _LONGEST_SIDE)
+    if orientation == 1:
+        return Opened(small, size, 1)
+    return Opened(small.transpose(_UPRIGHT[orientation]), size[::-1] if orientation >= 5 else size, orientation)
+
+
+def upright(picture: Image.Image) -> Image.Image:
+    """Turn a picture as its EXIF tag says; ``read_picture`` has done so already."""
+    orientation = _orientation_of(picture)
+    return picture if orientation == 1 else picture.transpose(_UPRIGHT[orientation])
+
+
+def _orientation_of(picture: Image.Image) -> int:
+    """Read a picture's EXIF orientation, 1 to 8; 1, upright, if it has none or one that means nothing."""
+    if not picture.info and picture.format != "TIFF":
+        return 1  # no metadata; asking for EXIF would cost as much as decoding an MNIST image
+    with suppress(Exception):  # damaged EXIF must not make a good picture unreadable
+        orientation = picture.getexif().get(_ORIENTATION_TAG, 1)
+        return orientation if orientation in _UPRIGHT else 1
+    return 1
+
+
+def _stated_size(path: Path) -> tuple[int, int]:
+    """Read width and height from the header of a file that Image.open refuses for its size."""
+    with path.open("rb") as stream:
+        prefix = stream.read(16)
+        kind = next(k for k in _FORMATS if (accept := Image.OPEN[k][1]) is None or accept(prefix))
+        stream.seek(0)
+        return Image.OPEN[kind][0](stream, str(path)).size
+
+
+def _too_large(path: Path, size: tuple[int, int], limit: int) -> PictureError:
+    stated = f"{size[0]} x {size[1]} pixels, the limit is {limit} million pixels"
+    return PictureError(f"{printable(path)} is too large: {stated}")
