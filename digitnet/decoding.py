@@ -99,13 +99,18 @@ def _decode(path: Path) -> Opened:
         if picture.width * picture.height > limit * 1_000_000:
             raise _too_large(path, picture.size, limit)
         size = picture.size
+        is_turned = picture.format == "TIFF"  # by Pillow, as it loads
+        if is_turned:
+            orientation = _orientation_of(picture)  # which Pillow then forgets
+            picture.filename = ""  # else it maps an uncompressed file with its sides exchanged
         if picture.format != "PNG":
             picture.draft(None, (_LONGEST_SIDE, _LONGEST_SIDE))  # a JPEG is decoded at 1/2, 1/4 or 1/8
         picture.load()
-        orientation = _orientation_of(picture)
+        if not is_turned:
+            orientation = _orientation_of(picture)  # some formats keep it behind the pixels
         small = reduce_to(picture, _LONGEST_SIDE)
-    if orientation == 1:
-        return Opened(small, size, 1)
+    if orientation == 1 or is_turned:
+        return Opened(small, size, orientation)
     return Opened(small.transpose(_UPRIGHT[orientation]), size[::-1] if orientation >= 5 else size, orientation)
 
 

@@ -50,22 +50,6 @@ class InkMap:
     """How many parts were left out: dust, remnants of lines, what belongs to the picture's edge."""
 
 
-def find_ink(grey: Grey) -> Grey:
-    """Find the digit in a grey picture.
-
-    Args:
-        grey: (height, width) float32 in [0, 1], of either polarity.
-
-    Returns:
-        (ink height, ink width) float32 in [0, 1], 1 is full ink, cropped to the ink's box.
-
-    Raises:
-        BlankError: No ink stands out from the paper.
-    """
-    found = map_ink(grey)
-    return cut_out(found, found.mask)
-
-
 def map_ink(grey: Grey) -> InkMap:
     """Tell ink from paper in a grey picture.
 
@@ -120,7 +104,11 @@ def clear_lines(ink: Grey, threshold: float) -> tuple[Cleared, float]:
 
 
 def cut_out(found: InkMap, mask: Mask) -> Grey:
-    """Cut the strokes of a mask, (height, width) bool, out of a map: find_ink's result, for a part of the ink."""
+    """Cut the strokes of a mask, (height, width) bool, out of a map.
+
+    Returns:
+        (ink height, ink width) float32 in [0, 1], 1 is full ink, cropped to the ink's box.
+    """
     full = float(np.percentile(found.ink[mask], 75))
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     box = slice(max(rows[0] - 1, 0), rows[-1] + 2), slice(max(columns[0] - 1, 0), columns[-1] + 2)
@@ -203,6 +191,8 @@ def keep_strokes(mask: Mask, tracks: Mask | None = None) -> tuple[Mask, int]:
         stray[:] = False
     if tracks is not None:
         stray |= _are_remnants(parts, mask, tracks)
+        if stray.all():
+            return np.zeros_like(mask), len(parts.area)
     largest = parts.area[~stray].max()
     kept = ~stray & (parts.area >= 0.02 * largest) & (parts.area >= 3)
     result = mask.copy()

@@ -26,7 +26,7 @@ _STROKE_RANGE = (2.4, 3.0)  # pixels in 28x28: the middle of MNIST, half of whos
 
 
 def as_mnist_form(picture: Image.Image) -> tuple[Digit, bool] | None:
-    """Return a picture that already is an MNIST image, untouched, or None.
+    """Return a picture that already is an MNIST image, untouched but for a JPEG's noise, or None.
 
     All 60,000 MNIST training images have a box of 19 or 20 pixels and their centre of mass within half a
     pixel of (14, 14), which hardly any other picture has. Dark on light is inverted.
@@ -153,7 +153,7 @@ def thicken(ink: Grey, radius: float) -> Grey:
     grown = work.copy()
     for dy in range(-reach, reach + 1):
         for dx in range(-reach, reach + 1):
-            share = np.clip(abs(radius) + 1 - math.hypot(dy, dx), 0, 1)  # the disc's edge is soft
+            share = min(max(abs(radius) + 1 - math.hypot(dy, dx), 0.0), 1.0)  # the disc's edge is soft
             if share == 0:
                 continue
             rows = slice(max(dy, 0), height + min(dy, 0)), slice(max(-dy, 0), height + min(-dy, 0))

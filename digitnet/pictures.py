@@ -37,7 +37,7 @@ class Steps:
     orientation: int
     """The EXIF orientation that was undone, 1 to 8; 1 is upright."""
     mnist_form: bool
-    """It had MNIST's form, and was left alone but for its polarity; then there is nothing more to say."""
+    """It had MNIST's form, and was left alone but for polarity and a JPEG's noise: that is all then."""
     ink_box: tuple[int, int] | None = None
     """Width and height of the ink, in pixels of the file."""
     stroke: float | None = None
@@ -107,7 +107,7 @@ def read_digit(path: Path) -> Digit:
 def to_digit(picture: Image.Image) -> Digit:
     """Make of a picture what MNIST would have made of it.
 
-    A picture that already has MNIST's form comes back bit for bit, or inverted if it is dark on light.
+    A picture that already has MNIST's form comes back bit for bit, inverted if it is dark on light, without a JPEG's noise.
 
     Returns:
         (28, 28) uint8, light ink on black.

@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from digitnet.normalise import stroke_width
+from digitnet.paper import PHOTO_SIDE
 
 Grey = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.float64]
 
-_LEAST_SIDE = 64  # of a picture that may show ruled paper; smaller ones are drawings
 _STEEPEST = 0.12  # rise over run: 7 degrees
 _ROWS, _PLACES = 400, 48  # at most so many rows, and exactly so many places along a line, are looked at
 _COVER = 0.6  # of a line must be ink; faint and blurred ones have gaps
@@ -81,7 +81,7 @@ def inside_of(ink: Grey, threshold: float) -> tuple[slice, slice]:
         The rows and columns without the strips; all of them where there are none.
     """
     height, width = ink.shape
-    if min(ink.shape) < _LEAST_SIDE:
+    if min(ink.shape) < PHOTO_SIDE:
         return slice(0, height), slice(0, width)
     top, left, bottom, right = (_edge_depth(np.rot90(ink, turns), threshold) for turns in (0, -1, 2, 1))
     inside = slice(top, height - bottom), slice(left, width - right)
@@ -101,7 +101,7 @@ def _edge_depth(ink: Grey, threshold: float) -> int:
 def _remove_level(ink: Grey, threshold: float) -> Cleared:
     """Take nearly level lines out of a map of ink; it comes back untouched where there are none."""
     untouched = Cleared(ink=ink, tracks=None, count=0)
-    if min(ink.shape) < _LEAST_SIDE or not _reaches_across(ink > threshold):
+    if min(ink.shape) < PHOTO_SIDE or not _reaches_across(ink > threshold):
         return untouched
     lines = find_lines(ink, threshold)
     rest, _ = erase(ink, lines, threshold, np.inf)

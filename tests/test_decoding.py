@@ -27,8 +27,9 @@ class TestFiles:
         path = save(tmp_path, picture.convert("RGB") if suffix == ".webp" else picture, "five" + suffix)
         assert_near(REFERENCE, read_digit(path))
 
+    @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
     @pytest.mark.parametrize("orientation", range(1, 9))
-    def test_exif_orientation(self, tmp_path, orientation):
+    def test_exif_orientation(self, tmp_path, orientation, suffix):
         turned = {
             2: Image.Transpose.FLIP_LEFT_RIGHT,
             3: Image.Transpose.ROTATE_180,
@@ -42,9 +43,10 @@ class TestFiles:
         stored = upright.transpose(turned[orientation]) if orientation in turned else upright
         exif = Image.Exif()
         exif[0x0112] = orientation
-        read = read_picture(save(tmp_path, stored, "five.jpg", exif=exif, quality=95)).picture
-        assert read.size == upright.size
-        assert_near(to_digit(upright), to_digit(read), 0.03)
+        opened = read_picture(save(tmp_path, stored, f"five.{suffix}", exif=exif, quality=95))
+        assert opened.picture.size == opened.size == upright.size
+        assert opened.orientation == orientation
+        assert_near(to_digit(upright), to_digit(opened.picture), 0.03)
 
     def test_damaged_exif_is_ignored(self, tmp_path):
         path = save(tmp_path, drawing(), "five.jpg", exif=b"Exif\x00\x00II*\x00\xff\xff\xff\xff rubbish", quality=95)

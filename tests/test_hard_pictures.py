@@ -7,7 +7,7 @@ import papers
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageDraw
 
 import digitnet
 from digitnet.data.strokes import draw_strokes
@@ -73,3 +73,27 @@ def change(name, amount):
 def test_the_answer_is_left_alone(reads, written, name, digit, amount):
     picture = papers.photograph(written[digit], digit, "plain")
     assert reads([change(name, amount)(picture)]) == [digit]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_whatever_is_on_a_page_is_prepared(data):
+    size = data.draw(st.tuples(st.integers(20, 260), st.integers(64, 260)))
+    picture = Image.new("L", size, 235)
+    pen = ImageDraw.Draw(picture)
+    gap, slope, width = data.draw(st.integers(8, 60)), data.draw(st.floats(-0.1, 0.1)), data.draw(st.integers(1, 3))
+    rules = data.draw(st.sampled_from(["none", "level", "squared"]))
+    for place in range(0, 330, gap) if rules != "none" else ():
+        pen.line([(0, place), (size[0], place + slope * size[0])], fill=140, width=width)
+        if rules == "squared":
+            pen.line([(place, 0), (place - slope * size[1], size[1])], fill=140, width=width)
+    side = st.integers(0, 260)
+    for _ in range(data.draw(st.integers(0, 4))):
+        pen.line([data.draw(side) for _ in range(4)], fill=60, width=data.draw(st.integers(1, 8)))
+    if data.draw(st.booleans()):  # the dark edge of a scan
+        pen.rectangle([0, 0, size[0], data.draw(st.integers(0, 12))], fill=20)
+    noise = np.random.default_rng(data.draw(st.integers(0, 99))).normal(0, data.draw(st.sampled_from([0, 4, 15])), size)
+    page = Image.fromarray((np.asarray(picture) + noise.T).clip(0, 255).astype(np.uint8))
+    ready = prepare(page)
+    assert ready.pixels.shape == (28, 28)
+    assert (ready.objection == "blank") == (not ready.pixels.any())

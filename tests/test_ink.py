@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from digitnet import components, normalise, paper
+from digitnet import components, ink, normalise, paper
 from digitnet.pictures import to_digit
 
 
@@ -77,3 +77,11 @@ class TestStrokes:
         disc = (np.hypot(y, x) < 15).astype(np.float32)
         area = float(normalise.thicken(disc, radius).sum())
         assert np.sqrt(area / np.pi) == pytest.approx(15 + radius, abs=0.5)
+
+    def test_a_strip_along_the_edge_and_remnants_of_lines_are_no_ink(self):
+        mask, tracks = np.zeros((2, 100, 100), bool)
+        mask[:4, :60] = True  # along the top
+        mask[50, 20:40:2] = tracks[50] = True  # what is left of a line
+        kept, dropped = ink.keep_strokes(mask, tracks)
+        assert not kept.any()
+        assert dropped == components.connected(mask).area.size

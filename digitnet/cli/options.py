@@ -83,7 +83,7 @@ def parse_rate(text: str, option: str) -> float:
         UsageError: It is no number from 0 to 100 %.
     """
     share = _share(text)
-    if share is None or share > 1:
+    if share is None or share > 1 or text.strip() == "1":  # 1 may mean one in a hundred, or all of them
         raise UsageError(f"{option} takes a share such as 0.01 or 1%, from 0 to 100%, not {text!r}")
     return share
 
