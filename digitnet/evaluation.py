@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +13,7 @@ from digitnet.data.digits import Digits
 from digitnet.losses import LossFunction
 from digitnet.metrics import Metrics, confusion_counts
 from digitnet.models import DigitNet, to_float
-from digitnet.rejection import Coverage, coverages, digit_score
+from digitnet.rejection import Coverage, auroc, coverages, digit_score
 
 EVAL_BATCH = 250  # what a CPU's caches hold
 RATES_SHOWN = (0.0, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
@@ -59,6 +60,37 @@ def count(logits: Tensor, targets: Tensor, loss_fn: LossFunction) -> Metrics:
     """Count answers: logits (N, 10) float32 and targets (N,) int64, on one device."""
     confusion = confusion_counts(logits.argmax(1), targets)
     return Metrics(loss=loss_fn(logits, targets).item(), confusion=tuple(map(tuple, confusion.tolist())))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Telling:
+    """How well digits are told from what is none."""
+
+    count: int
+    """Pictures that are no digits."""
+    auroc: float
+    """How often a digit scores above one of them, in [0, 1]: the area under the ROC curve."""
+    accepted: tuple[float, ...]
+    """Share of them that is accepted, in [0, 1], for each of ``RATES_SHOWN``."""
+
+
+@torch.inference_mode()
+def tell(digits: Tensor, others: Tensor, objected: Tensor, calibration: Calibration) -> Telling:
+    """Judge how well a network tells digits from what is none.
+
+    Args:
+        digits: Logits of digits, (N, 10), as the network gave them.
+        others: Logits of what is none, (M, 10), likewise.
+        objected: Whether its ink alone says that it is none, (M,) bool; such a one is below any digit.
+        calibration: The network's.
+    """
+    scores = digit_score(others / calibration.temperature).masked_fill(objected, -math.inf)
+    needed = [calibration.thresholds.score(rate) for rate in RATES_SHOWN]
+    return Telling(
+        count=len(scores),
+        auroc=auroc(digit_score(digits / calibration.temperature), scores),
+        accepted=tuple((scores >= score).double().mean().item() for score in needed),
+    )
 
 
 @torch.inference_mode()

@@ -107,7 +107,7 @@ def read_digit(path: Path) -> Digit:
 def to_digit(picture: Image.Image) -> Digit:
     """Make of a picture what MNIST would have made of it.
 
-    A picture that already has MNIST's form comes back bit for bit, inverted if it is dark on light, without a JPEG's noise.
+    A picture that already has MNIST's form comes back bit for bit, but without a JPEG's noise, inverted if need be.
 
     Returns:
         (28, 28) uint8, light ink on black.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from digitnet.comparison import Comparison
     from digitnet.data.digits import Digits
     from digitnet.engine import EpochResult
-    from digitnet.evaluation import Sureness
+    from digitnet.evaluation import Sureness, Telling
     from digitnet.metrics import Metrics
     from digitnet.numbers import NumberPrediction
     from digitnet.pictures import Prepared
@@ -178,6 +178,16 @@ def _checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
         "calibration": asdict(checkpoint.calibration),
         "config": checkpoint.config.to_dict(),
     }
+
+
+def telling_report(telling: Telling | None) -> dict[str, Any]:
+    """Describe how well digits were told from what is none, as a part of an evaluation's report."""
+    from digitnet.evaluation import RATES_SHOWN
+
+    if telling is None:
+        return {"nondigits": None}
+    rows = [{"reject_rate": r, "accepted": a} for r, a in zip(RATES_SHOWN, telling.accepted, strict=True)]
+    return {"nondigits": {"count": telling.count, "auroc": telling.auroc, "accepted": rows}}
 
 
 def comparison_report(other: Classifier | None, comparison: Comparison | None) -> dict[str, Any]:

@@ -12,8 +12,11 @@ from digitnet.cli.options import CheckpointOption, DataDirOption, DeviceOption, 
 from digitnet.errors import DataError, ThresholdError, UsageError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from digitnet.checkpoint import TrainingRecord
     from digitnet.data.digits import Digits
+    from digitnet.evaluation import Telling
     from digitnet.predictor import Classifier
 
 SplitName = Literal["test", "validation", "train"]
@@ -64,17 +67,25 @@ def evaluate(
             help="End with exit code 4 below this accuracy: 0.99 or 99%. With --suite: below this mean of the copies.",
         ),
     ] = None,
+    nondigits: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="A folder of pictures that are no digits: how well are they told from the set's, and turned away?",
+            rich_help_panel="Data",
+        ),
+    ] = None,
     device: DeviceOption = "auto",
 ) -> None:
     """Measure loss and accuracy, per digit too, with the confusion matrix, and whether it is as sure as it is right."""
     least = parse_share(min_accuracy, "--min-accuracy") if min_accuracy is not None else None
 
     datasets = dataset or []
-    _check(suite, datasets, split)
+    _check(suite, datasets, split, nondigits)
 
     from digitnet import reports
     from digitnet.comparison import compare
-    from digitnet.console.evaluations import print_comparison, print_evaluation
+    from digitnet.console.evaluations import print_comparison, print_evaluation, print_telling
     from digitnet.console.notes import note_checkpoint
     from digitnet.device import choose_device, keep_freed_memory
     from digitnet.evaluation import assess, count, logits_of
@@ -100,24 +111,39 @@ def evaluate(
     elapsed_s = time.perf_counter() - started
     sureness = assess(logits, digits.targets, classifier.checkpoint.calibration)
     comparison = compare(logits, logits_of(other.model, digits.images), digits.targets) if other else None
+    telling = _tell(classifier, logits, nondigits) if nondigits else None
     if json_:
-        against_report = reports.comparison_report(other, comparison)
-        print_json(reports.evaluation_report(classifier, digits, part, metrics, sureness, elapsed_s) | against_report)
+        report = reports.evaluation_report(classifier, digits, part, metrics, sureness, elapsed_s)
+        print_json(report | reports.telling_report(telling) | reports.comparison_report(other, comparison))
     else:
         print_evaluation(classifier, digits, part, metrics, sureness, elapsed_s)
+        if telling:
+            print_telling(telling)
         if other and comparison:
             print_comparison(other, comparison)
     if least is not None and metrics.accuracy < least:
         raise ThresholdError(f"the accuracy is {metrics.accuracy:.2%}, and --min-accuracy asks for {least:.2%}")
 
 
-def _check(suite: bool, datasets: list[str], split: SplitName | None) -> None:
+def _check(suite: bool, datasets: list[str], split: SplitName | None, nondigits: Path | None) -> None:
+    if suite and nondigits:
+        raise UsageError("--nondigits is for one data set, not for --suite")
     if not suite and len(datasets) > 1:
         raise UsageError("several data sets are for --suite; without it, name one")
     if suite and split not in (None, "test"):
         raise UsageError(f"--suite reads what networks are tested on, not --split {split}")
     if suite and "mnist" in datasets:
         raise UsageError("mnist is in the suite; --dataset names what to read beside it")
+
+
+def _tell(classifier: Classifier, digits: Tensor, folder: Path) -> Telling:
+    """Compare the logits of digits, (N, 10), with those of a folder's pictures."""
+    from digitnet.data.folder import load_unlabelled
+    from digitnet.evaluation import logits_of, tell
+
+    images, objected = load_unlabelled(folder)
+    others = logits_of(classifier.model, images.to(classifier.device))
+    return tell(digits, others, objected.to(classifier.device), classifier.checkpoint.calibration)
 
 
 def _evaluate_suite(

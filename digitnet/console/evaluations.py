@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from digitnet.comparison import Comparison
     from digitnet.data.digits import Digits
-    from digitnet.evaluation import Sureness
+    from digitnet.evaluation import Sureness, Telling
     from digitnet.metrics import Metrics
     from digitnet.predictor import Classifier
     from digitnet.suite import SuiteRow
@@ -67,6 +67,23 @@ def _coverage_table(sureness: Sureness) -> Table:
         counts = (f"{row.answered:,}", right, f"{row.errors:,}")
         table.add_row(f"{row.reject_rate:.1%}", f"{1 - row.coverage:.2%}", *counts)
     return table
+
+
+def print_telling(telling: Telling) -> None:
+    """Show how well digits were told from what is none."""
+    from rich.console import Console
+
+    from digitnet.evaluation import RATES_SHOWN
+
+    print()
+    print_pairs(
+        ("no digits", f"{telling.count:,} pictures; one of the digits scores above one of them {telling.auroc:.2%} of"),
+        ("", "the time (area under the ROC curve); accepted of them, by --reject-rate:"),
+    )
+    table = new_table("reject rate", "accepted")
+    for rate, share in zip(RATES_SHOWN, telling.accepted, strict=True):
+        table.add_row(f"{rate:.1%}", f"{share:.2%}")
+    Console(highlight=False).print(table)
 
 
 def print_comparison(other: Classifier, comparison: Comparison) -> None:

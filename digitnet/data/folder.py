@@ -15,7 +15,7 @@ from digitnet.data.digits import Digits, fingerprint
 from digitnet.data.idx import Part, find_idx, read_pair
 from digitnet.decoding import is_picture_name
 from digitnet.errors import DataError, PictureError
-from digitnet.pictures import read_digit, to_digit
+from digitnet.pictures import read_digit, read_prepared, to_digit
 
 Pictures = tuple[npt.NDArray[np.uint8], Sequence[int]]
 
@@ -35,6 +35,26 @@ def load_folder(folder: Path, part: Part) -> Digits:
     targets = torch.tensor(labels, dtype=torch.int64)
     pixels = torch.from_numpy(images)[:, None]
     return Digits(name=str(folder), images=pixels, targets=targets, fingerprint=fingerprint(pixels, targets))
+
+
+def load_unlabelled(folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
+    """Load all pictures in a folder and its sub-folders, whatever they show.
+
+    Returns:
+        Images, uint8 (N, 1, 28, 28), and whether the ink alone says that each is no single digit, bool (N,).
+
+    Raises:
+        DataError: The folder holds no pictures, or one cannot be read.
+    """
+    paths = sorted(path for path in folder.rglob("*") if is_picture_name(path) and not path.is_dir())
+    if not paths:
+        raise DataError(f"{folder}: there are no pictures in it")
+    try:
+        ready = [read_prepared(path) for path in paths]
+    except PictureError as error:
+        raise DataError(f"{error}; mend or remove what cannot be read") from error
+    pixels = torch.from_numpy(np.stack([picture.pixels for picture in ready]))[:, None]
+    return pixels, torch.tensor([picture.objection is not None for picture in ready])
 
 
 def has_test_folder(folder: Path) -> bool:
