@@ -101,7 +101,7 @@ class Classifier:
         return cls(load_checkpoint(found.path), found, device)
 
     @torch.inference_mode()
-    def logits(self, images: Tensor) -> Tensor:
+    def calibrated_logits(self, images: Tensor) -> Tensor:
         """Classify images in MNIST's form: (N, 1, 28, 28) uint8, light ink on black.
 
         Returns:
@@ -111,8 +111,8 @@ class Classifier:
         return logits.cpu() / self.checkpoint.calibration.temperature
 
     def probabilities(self, images: Tensor) -> Tensor:
-        """Return calibrated probabilities, (N, 10) float32 on the CPU, for images as ``logits`` takes them."""
-        return self.logits(images).softmax(1)
+        """Return calibrated probabilities, (N, 10) float32 on the CPU, for images as ``calibrated_logits`` takes them."""
+        return self.calibrated_logits(images).softmax(1)
 
     @overload
     def predict(self, pictures: str | Path | Image.Image, *, reject_rate: float = ...) -> Prediction: ...
@@ -187,7 +187,7 @@ class Classifier:
     ) -> list[Prediction]:
         if not pictures:
             return []
-        logits = self.logits(torch.from_numpy(np.stack([picture.pixels for picture in pictures]))[:, None])
+        logits = self.calibrated_logits(torch.from_numpy(np.stack([picture.pixels for picture in pictures]))[:, None])
         rows, scores = logits.softmax(1).tolist(), digit_score(logits).tolist()
         needed = self.checkpoint.calibration.thresholds.score(reject_rate)
         return [

@@ -48,7 +48,7 @@ def print_evaluation(
     out.print(confusion)
     out.print("answers by how sure they are, and what share of them is right")
     out.print(_reliability_table(sureness))
-    out.print("by --reject-rate: what is turned away here, and what share of the rest is right")
+    out.print("what the score turns away here at each --reject-rate, and what share of the rest is right")
     out.print(_coverage_table(sureness))
 
 
