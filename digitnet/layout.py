@@ -20,6 +20,7 @@ Mask = npt.NDArray[np.bool_]
 Boxes = npt.NDArray[np.intp]  # (parts, 4): top, left, bottom, right; the last two exclusive
 
 MOST_PARTS = 250  # that may be digits: a page of print is no number, and is not worth minutes
+_MOST_PIECES = 4 * MOST_PARTS  # once wide ink is cut: a page of joined writing has few parts, but is a page, too
 _MAIN = 0.35  # of the digits' typical height: what is lower may belong to a digit, but is none
 _SPECK = 0.1  # of it: what is smaller both ways is dirt
 _REACH = 0.15  # of it: how far from a digit its dots and broken ends may be
@@ -79,8 +80,7 @@ def find_lines(mask: Mask) -> list[Line]:
     mains = np.flatnonzero(is_main)
     if len(mains) == 0:
         return []
-    if len(mains) > MOST_PARTS:
-        raise PictureError(f"more than {MOST_PARTS} pieces of ink: a page, and no number")
+    _refuse_above(MOST_PARTS, len(mains))
     digits = _join_halves(parts.box[mains], typical)
     boxes = np.array([_around(parts.box[mains[digit]]) for digit in digits])
     lines = group_lines(boxes, find_slope(boxes, typical), typical)
@@ -89,7 +89,17 @@ def find_lines(mask: Mask) -> list[Line]:
     owner = _owners(parts.box[small], parts.box[mains], typical)
     labels = np.full(mask.shape, -1, np.int32)
     labels[mask] = parts.labels
-    return [_line(labels, parts, mains[group], small[np.isin(owner, group)]) for group in groups]
+    found, left = [], _MOST_PIECES
+    for group in groups:
+        found.append(_line(labels, parts, mains[group], small[np.isin(owner, group)], left))
+        left -= len(found[-1].pieces)
+    return found
+
+
+def _refuse_above(most: int, count: int) -> None:
+    """Raise a PictureError where there is more ink than a number has."""
+    if count > most:
+        raise PictureError(f"more than {MOST_PARTS} pieces of ink: a page, and no number")
 
 
 def _sort_out(parts: Components, shape: tuple[int, ...]) -> tuple[Mask, Mask, float]:
@@ -97,6 +107,9 @@ def _sort_out(parts: Components, shape: tuple[int, ...]) -> tuple[Mask, Mask, fl
 
     Returns:
         (parts,) bool twice, and how high a digit typically is, in pixels.
+
+    Raises:
+        PictureError: There are too many of them to compare.
     """
     top, left, bottom, right = parts.box.T
     tall, wide = bottom - top, right - left
@@ -105,6 +118,7 @@ def _sort_out(parts: Components, shape: tuple[int, ...]) -> tuple[Mask, Mask, fl
     if rule.all():
         rule[:] = False  # a 1 that fills its picture
     large = ~rule & (parts.area >= 0.02 * parts.area[~rule].max(initial=0)) & (parts.area >= 3)
+    _refuse_above(4 * MOST_PARTS, int(large.sum()))  # each is compared with each: of a page of dots, gigabytes
     large &= ~_frames(parts.box, large)
     if not large.any():
         return large, large, 1.0
@@ -215,12 +229,19 @@ def _owners(small: Boxes, mains: Boxes, typical: float) -> npt.NDArray[np.intp]:
 
 
 def _line(
-    labels: npt.NDArray[np.int32], parts: Components, mains: npt.NDArray[np.intp], small: npt.NDArray[np.intp]
+    labels: npt.NDArray[np.int32],
+    parts: Components,
+    mains: npt.NDArray[np.intp],
+    small: npt.NDArray[np.intp],
+    most: int,
 ) -> Line:
-    """Put together the pieces of a line from the parts, main and small, that lie in it."""
+    """Put together the pieces of a line, `most` at most, from the parts, main and small, that lie in it."""
     tall = parts.box[mains, 2] - parts.box[mains, 0]
     height = float(np.percentile(tall, 60))
-    pieces = [piece for group in _stacks(parts.box, mains) for piece in _cut(*_ink(labels, parts.box, group), height)]
+    pieces: list[Piece] = []
+    for group in _stacks(parts.box, mains):
+        pieces += _cut(*_ink(labels, parts.box, group), height)
+        _refuse_above(most, len(pieces) + len(small))
     for part in small:
         mask, (left, top) = _ink(labels, parts.box, [int(part)])
         pieces.append(_piece(mask, left, top, is_main=False, cut=None))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -26,10 +27,13 @@ from digitnet.normalise import as_mnist_form, normalise_ink
 from digitnet.predictor import Classifier, Unreadable
 
 Box = tuple[int, int, int, int]
+Found = tuple[Line, list["Run"]]
 
 _WORKING_SIDE = 800  # a line of ten digits needs more pixels than one digit
 _MOST_IN_DIGIT = 9  # pieces: all those of a 2 with a long tail
 _WIDEST = 2.0  # of a line's height: wider runs of pieces are no digit
+_APART = 0.15  # of it: what is so far from the next, and both are nearly as high as the line, is no digit with it
+_HIGH = 0.7  # of it: nearly as high as the line
 
 # What speaks against a run of pieces, in units of the logarithm of a probability; chosen by the lines read right of
 # MNIST's validation digits, written in all the hands of tests/writing.py.
@@ -63,7 +67,10 @@ class NumberPrediction:
     number: str
     """The digits from left to right, lines from top to bottom, a space between lines: ``134678 912532``."""
     confidence: float
-    """The probability that all of them are right, in [0, 1]: the product of theirs."""
+    """The probability that all of them are right, in [0, 1]: the product of theirs.
+
+    0 where there is no ink, unlike ``Prediction``, which has probabilities to choose from there, all 0.1.
+    """
     lines: tuple[tuple[NumberDigit, ...], ...]
     """The digits of each line."""
     reason: Literal["blank"] | None = None
@@ -120,7 +127,7 @@ def read_numbers(classifier: Classifier, paths: Iterable[Path | None]) -> Iterat
 
 def _read(classifier: Classifier, picture: Image.Image, size: tuple[int, int], path: str | None) -> NumberPrediction:
     """Read an upright picture, of which the file has `size` (width, height)."""
-    lines, small = _find(picture, path)
+    lines, small = _find(classifier, picture, path)
     if not lines:
         return NumberPrediction(path=path, number="", confidence=0.0, lines=(), reason="blank")
     probs = _probabilities(classifier, [run.pixels for _, runs in lines for run in runs])
@@ -135,7 +142,7 @@ def _read(classifier: Classifier, picture: Image.Image, size: tuple[int, int], p
     return NumberPrediction(path=path, number=number, confidence=confidence, lines=tuple(read))
 
 
-def _find(picture: Image.Image, path: str | None) -> tuple[list[tuple[Line, list[Run]]], tuple[int, int]]:
+def _find(classifier: Classifier, picture: Image.Image, path: str | None) -> tuple[list[Found], tuple[int, int]]:
     """Find lines, each with the runs that could be digits, and the width and height of what they were found in."""
     ready = as_mnist_form(picture)
     if ready is not None:  # one digit, which is read as it is
@@ -149,7 +156,7 @@ def _find(picture: Image.Image, path: str | None) -> tuple[list[tuple[Line, list
         return [], size
     except PictureError as error:
         raise PictureError(f"{'the picture' if path is None else printable(path)} holds {error}") from None
-    return [(line, list(_runs(found, line))) for line in lines], size
+    return [(line, list(_runs(found, line))) for line in _keep_whole(classifier, found, lines)], size
 
 
 def _probabilities(classifier: Classifier, images: list[npt.NDArray[np.uint8]]) -> npt.NDArray[np.float64]:
@@ -171,19 +178,56 @@ def _as_line(pixels: npt.NDArray[np.uint8]) -> tuple[Line, list[Run]]:
     return Line(height=box[3] - box[1], pieces=(piece,)), [Run(first=0, last=1, box=box, pixels=pixels, cost=0.0)]
 
 
+def _keep_whole(classifier: Classifier, found: InkMap, lines: Sequence[Line]) -> list[Line]:
+    """Undo the cuts of ink that so surely is one digit that none pays: of most, whose runs need no drawing then."""
+    kept = [list(line.pieces) for line in lines]
+    wholes = [(index, run) for index, line in enumerate(lines) for run in _wholes(found, line)]
+    probs = _probabilities(classifier, [run.pixels for _, run in wholes]).max(axis=1) if wholes else []
+    for (index, run), prob in reversed(list(zip(wholes, probs, strict=True))):
+        pieces = kept[index][run.first : run.last]
+        least = min(_cut_cost(piece) for piece in pieces[1:])
+        if run.cost - math.log(max(prob, 1e-12)) < least:
+            box = _around(pieces)
+            whole = Piece(box=box, mask=_overlay(pieces, box), is_main=True, cut=None)
+            kept[index][run.first : run.last] = [whole]
+    return [replace(line, pieces=tuple(pieces)) for line, pieces in zip(lines, kept, strict=True)]
+
+
+def _wholes(found: InkMap, line: Line) -> Iterator[Run]:
+    """List the runs that put pieces together again that were cut from one another."""
+    starts = [index for index, piece in enumerate(line.pieces) if piece.cut is None]
+    for first, last in pairwise([*starts, len(line.pieces)]):
+        if last > first + 1 and np.ptp(_around(line.pieces[first:last])[::2]) <= _WIDEST * line.height:
+            yield _run(found, line, first, last)
+
+
 def _runs(found: InkMap, line: Line) -> Iterator[Run]:
     """List the runs of a line's pieces that could be a digit."""
     for first in range(len(line.pieces)):
         for last in range(first + 1, min(first + _MOST_IN_DIGIT, len(line.pieces)) + 1):
             pieces = line.pieces[first:last]
             box = _around(pieces)
-            if last > first + 1 and box[2] - box[0] > _WIDEST * line.height:
+            if last > first + 1 and (box[2] - box[0] > _WIDEST * line.height or _are_two(line, pieces)):
                 break
             if any(piece.is_main for piece in pieces):
-                pixels = _draw(found, pieces, box)
-                left, top = found.corner
-                placed = (box[0] + left, box[1] + top, box[2] + left, box[3] + top)
-                yield Run(first=first, last=last, box=placed, pixels=pixels, cost=_cost(line, pieces, box))
+                yield _run(found, line, first, last)
+
+
+def _run(found: InkMap, line: Line, first: int, last: int) -> Run:
+    pieces = line.pieces[first:last]
+    box, (left, top) = _around(pieces), found.corner
+    placed = (box[0] + left, box[1] + top, box[2] + left, box[3] + top)
+    return Run(first=first, last=last, box=placed, pixels=_draw(found, pieces, box), cost=_cost(line, pieces, box))
+
+
+def _are_two(line: Line, pieces: Sequence[Piece]) -> bool:
+    """Say whether the last of some pieces plainly is another digit than those before it: drawing both is for nothing.
+
+    The halves of one digit lie over one another, or nearer; a break in a stroke leaves less paper.
+    """
+    before, after = _around(pieces[:-1]), pieces[-1].box
+    lower = min(before[3] - before[1], after[3] - after[1])
+    return after[0] - before[2] >= _APART * line.height and lower >= _HIGH * line.height
 
 
 def _around(pieces: Sequence[Piece]) -> Box:
@@ -194,20 +238,32 @@ def _around(pieces: Sequence[Piece]) -> Box:
 
 def _draw(found: InkMap, pieces: Sequence[Piece], box: Box) -> npt.NDArray[np.uint8]:
     """Draw pieces of ink, with `box` around them, as MNIST would have: (28, 28) uint8."""
-    left, top = max(box[0] - 2, 0), max(box[1] - 2, 0)  # with room for the soft edges
-    near = slice(top, box[3] + 2), slice(left, box[2] + 2)
-    mask = np.zeros_like(found.mask[near])
-    for piece in pieces:
-        x, y = piece.box[0] - left, piece.box[1] - top
-        mask[y : y + piece.mask.shape[0], x : x + piece.mask.shape[1]] |= piece.mask
+    height, width = found.mask.shape
+    area = max(box[0] - 2, 0), max(box[1] - 2, 0), min(box[2] + 2, width), min(box[3] + 2, height)  # for soft edges
+    mask = _overlay(pieces, area)
+    near = slice(area[1], area[3]), slice(area[0], area[2])
     return normalise_ink(cut_out(replace(found, ink=found.ink[near], mask=mask), mask))
+
+
+def _overlay(pieces: Sequence[Piece], area: Box) -> npt.NDArray[np.bool_]:
+    """Lay pieces over one another: the mask of an area that they lie in."""
+    mask = np.zeros((area[3] - area[1], area[2] - area[0]), bool)
+    for piece in pieces:
+        x, y = piece.box[0] - area[0], piece.box[1] - area[1]
+        mask[y : y + piece.mask.shape[0], x : x + piece.mask.shape[1]] |= piece.mask
+    return mask
+
+
+def _cut_cost(piece: Piece) -> float:
+    """Say what speaks against a digit that begins with a piece, by what it took to cut it from the piece before."""
+    if piece.cut is None:
+        return 0.0
+    return _CUT + _CUT_INK * piece.cut.ink + _CUT_NARROW * max(1.2 - piece.cut.width, 0)
 
 
 def _cost(line: Line, pieces: Sequence[Piece], box: Box) -> float:
     """Say what speaks against pieces being a digit, before it is read, as the logarithm of a probability."""
-    cut, cost = pieces[0].cut, 0.0
-    if cut is not None:
-        cost = _CUT + _CUT_INK * cut.ink + _CUT_NARROW * max(1.2 - cut.width, 0)
+    cost = _cut_cost(pieces[0])
     reached = pieces[0].box[2]
     for piece in pieces[1:]:
         cost += _JOIN * (piece.is_main and piece.cut is None) + _GAP * max(piece.box[0] - reached, 0) / line.height

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from digitnet.errors import PictureError
 from digitnet.layout import find_lines, find_slope, weighted_median
 from digitnet.seams import find_seams
 from digitnet.several import holds_several
@@ -77,6 +78,15 @@ def test_parts_over_one_another_are_one_digit():
 def test_a_broken_end_near_a_digit_is_kept_as_a_piece_of_its_own():
     (line,) = find_lines(page(ROW[0], (62, 60, 80, 100), (82, 60, 92, 64)))
     assert [(piece.box, piece.is_main) for piece in line.pieces][-1] == ((82, 60, 92, 64), False)
+
+
+def test_a_page_of_joined_writing_is_refused():
+    y, x = np.mgrid[:40, :150]
+    word = np.abs(y - 20 - 15 * (np.abs(x % 10 - 5) / 2.5 - 1)) < 5  # up and down all along
+    words = np.pad(word, ((10, 10), (10, 10)))
+    assert len(find_lines(np.tile(words, (2, 4)))) == 2
+    with pytest.raises(PictureError, match="more than 250 pieces"):
+        find_lines(np.tile(words, (20, 6)))  # 120 words: few enough before they are cut
 
 
 def test_two_lozenges_that_touch_are_cut_where_they_touch():

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 from writing import HANDS, random_number, write_number
 
 import digitnet
+from digitnet import numbers
 from digitnet.cli import app
 from digitnet.data.strokes import draw_strokes
 from digitnet.errors import PictureError
@@ -151,6 +153,48 @@ def test_a_page_of_print_is_refused(reader):
             page[y : y + 16, x : x + 3] = 0
     with pytest.raises(PictureError, match="more than 250 pieces"):
         read_number(reader, Image.fromarray(page))
+
+
+def test_a_page_of_dots_is_refused_before_each_is_compared_with_each(reader):
+    page = np.full((500, 500), 255, np.uint8)
+    for y, x in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        page[10 + y : 490 : 5, 10 + x : 490 : 5] = 0
+    tracemalloc.start()
+    with pytest.raises(PictureError, match="more than 250 pieces"):
+        read_number(reader, Image.fromarray(page))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100e6  # 9,216 dots: their pairs alone are 85 MB for each of six comparisons
+
+
+class TestCost:
+    """How much is drawn and read, which is what takes the time."""
+
+    @pytest.fixture
+    def drawn(self, reader, monkeypatch):
+        counts = []
+        probabilities = reader.probabilities
+        monkeypatch.setattr(reader, "probabilities", lambda images: counts.append(len(images)) or probabilities(images))
+        return counts
+
+    def test_digits_that_are_apart_are_drawn_a_few_times_each(self, reader, glyphs, drawn):
+        for seed in range(3):
+            assert read_number(reader, written(glyphs, "2305816947", seed=seed)[0]).number == "2305816947"
+        assert sum(drawn) < 4 * 30
+
+    def test_high_strokes_that_are_apart_are_not_tried_as_one_digit(self, reader, drawn):
+        page = np.full((100, 160), 255, np.uint8)
+        for left in (40, 60, 80):
+            page[30:70, left : left + 5] = 0
+        assert read_number(reader, Image.fromarray(page)).number == "111"
+        assert drawn == [3]
+
+    def test_what_is_spared_would_have_changed_nothing(self, reader, glyphs, monkeypatch):
+        rng = np.random.default_rng(6)
+        pictures = [random_number(*glyphs, HANDS[hand], rng)[0] for hand in ("apart", "touching", "narrow")]
+        answers = [read_number(reader, picture) for picture in pictures]
+        monkeypatch.setattr(numbers, "_keep_whole", lambda *found_lines: found_lines[-1])
+        assert [read_number(reader, picture) for picture in pictures] == answers
 
 
 def test_the_best_way_is_that_of_all_ways_tried():
