@@ -111,7 +111,7 @@ class Classifier:
         return logits.cpu() / self.checkpoint.calibration.temperature
 
     def probabilities(self, images: Tensor) -> Tensor:
-        """Return calibrated probabilities, (N, 10) float32 on the CPU, for images as ``calibrated_logits`` takes them."""
+        """Return calibrated probabilities, (N, 10) float32 on the CPU, for images as for ``calibrated_logits``."""
         return self.calibrated_logits(images).softmax(1)
 
     @overload
