@@ -22,5 +22,5 @@ def test_the_wheel_carries_the_package_and_its_networks(tmp_path):
         for network in ("pretrained-cnn", "pretrained-mlp"):
             shipped = archive.read(f"digitnet/pretrained/{network}.safetensors")
             assert shipped == (ROOT / "checkpoints" / f"{network}.safetensors").read_bytes()
-            assert len(shipped) < 5_000_000
+            assert len(shipped) < 6_000_000
     assert not [name for name in names if name.startswith(("tests/", "scripts/"))]
