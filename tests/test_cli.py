@@ -158,6 +158,7 @@ WRONG = [
     ["predict", "--top-k", "0", "a.png"],
     ["predict", "--reject-rate", "some", "a.png"],
     ["predict", "--reject-rate", "", "a.png"],
+    ["predict", "--reject-rate", "1", "a.png"],
     ["predict", "--reject-rate", "2", "a.png"],
     ["predict", "--reject-rate", "101%", "a.png"],
     ["predict", "--reject-rate", "-1%", "a.png"],
@@ -456,7 +457,7 @@ def test_drawings_are_trained_on_beside_the_digits():
         assert report["record"]["train_size"] == 90  # what is drawn beside them is not of the data set
         assert report["record"]["step"] == (5 if "--extra-strokes" in typed else 3)
         found = (report["config"]["train"].get(setting) for setting in ("extra_strokes", "nondigits"))
-        assert tuple(found) == (60 if "--extra-strokes" in typed else None, 40 if "--nondigits" in typed else None)
+        assert tuple(found) == (60 if "--extra-strokes" in typed else 0, 40 if "--nondigits" in typed else 0)
     weights = [tensors(Path("checkpoints") / name)["head.output.weight"] for name in ("neither", *drawings, "both")]
     assert all(not torch.equal(a, b) for n, a in enumerate(weights) for b in weights[:n])
     invoke("train", "--config", "checkpoints/both/config.toml", "--name", "again")

@@ -202,7 +202,7 @@ def test_the_share_that_may_be_turned_away_is_chosen(predict, digit_files, expec
     for none in ("0", "0%", "0.0"):
         lines = predict("--reject-rate", none, *digit_files).stdout.splitlines()
         assert [line.split("  ")[0] for line in lines] == [f"{path}: {digit}" for path, digit in expected]
-    for every in ("1", "100%"):
+    for every in ("1.0", "100%"):
         lines = predict("--reject-rate", every, *digit_files).stdout.splitlines()
         assert len(lines) == len(expected)
         for line, (path, digit) in zip(lines, expected, strict=True):
