@@ -60,8 +60,9 @@ class Comparison:
         if self.only_this == self.only_other:
             return "neither network is better on these images"
         better = "this" if self.only_this > self.only_other else "the other"
-        chance = "is unlikely to be chance" if self.significant else "may be chance"
-        return f"{better} network is better, which {chance}"
+        if not self.significant:
+            return f"no clear difference: that {better} network reads more of them may be chance"
+        return f"{better} network is better, which is unlikely to be chance"
 
 
 def compare(logits: Tensor, other_logits: Tensor, targets: Tensor) -> Comparison:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -225,3 +226,14 @@ def test_turning_away_is_code_4_where_that_is_asked_for_after_the_results(predic
     both = predict(*options, "--fail-on-reject", "gone.png", blank, code=3)
     assert both.stderr.splitlines()[-1] == "error: 1 input could not be read, and 1 picture was turned away"
     assert "turned away" not in predict(*options, "gone.png", blank, code=3).stderr
+
+
+@pytest.mark.parametrize(("closed", "code"), [("<&-", 2), (">&-", 0), ("2>&-", 0)])
+def test_streams_that_the_shell_has_closed(run_folder, digit_files, closed, code):
+    source = "-" if closed == "<&-" else shlex.quote(str(digit_files[0]))
+    program = f"{shlex.quote(sys.executable)} -m digitnet predict --checkpoint {shlex.quote(str(run_folder))} {source}"
+    shell = ["/bin/sh", "-c", f"{program} {closed}"]
+    ended = subprocess.run(shell, check=False, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == code
+    assert "Traceback" not in ended.stderr
+    assert ended.stdout.count("\n") == (1 if closed == "2>&-" else 0)

@@ -88,8 +88,8 @@ def test_counts_agree_with_counting_one_by_one(triples):
         (8, 8, "neither network is better on these images"),
         (1, 9, "the other network is better, which is unlikely to be chance"),
         (9, 1, "this network is better, which is unlikely to be chance"),
-        (2, 8, "the other network is better, which may be chance"),  # p = 0.11
-        (0, 5, "the other network is better, which may be chance"),  # p = 0.0625
+        (2, 8, "no clear difference: that the other network reads more of them may be chance"),  # p = 0.11
+        (0, 5, "no clear difference: that the other network reads more of them may be chance"),  # p = 0.0625
     ],
 )
 def test_what_is_concluded(this, other, said):

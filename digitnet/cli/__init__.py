@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -97,6 +98,9 @@ def main() -> None:
     # PyTorch's import makes half a million objects that stay. To look through them for garbage, a thousand times as
     # they are made, would be a fifth of what a short command takes.
     gc.set_threshold(100_000)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed, by a shell's >&-
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 (for as long as we live)
     try:
         app(prog_name=os.environ.get("DIGITNET_PROG", "digitnet"))
     except SystemExit as end:

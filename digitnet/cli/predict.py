@@ -182,6 +182,8 @@ def expand(inputs: list[str]) -> Iterator[Path | None]:
 
 def _listed() -> Iterator[Path | None]:
     """Read paths from stdin as they come, a line each, and None before each wait for more."""
+    if sys.stdin is None:  # a shell's <&-
+        raise UsageError("- stands for a list on stdin, which is closed")
     stream = cast(io.BufferedReader, sys.stdin.buffer)
     rest = b""
     while block := stream.read1(1 << 16):  # what is there; read would wait for all of 64 KiB
