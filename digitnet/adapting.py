@@ -7,6 +7,7 @@ is what the network was trained on before. Source: Robins, "Catastrophic forgett
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import time
 from collections import deque
@@ -25,16 +26,17 @@ from digitnet.data.digits import Digits
 from digitnet.data.load import add_strokes, load_nondigits
 from digitnet.device import choose_precision, generator
 from digitnet.engine import CPU, fit
+from digitnet.errors import CheckpointError
 from digitnet.evaluation import count, evaluate, logits_of
 from digitnet.losses import build_loss
 from digitnet.metrics import Metrics
 from digitnet.models import DigitNet, place
-from digitnet.runs import PRETRAINED
+from digitnet.runs import PRETRAINED, find_checkpoint
 
 OWN_SHARE = 0.1  # of the images trained on, where there are pictures of all ten digits
 # Of the way from the old weights to the fine-tuned ones: the first is taken that forgets nothing, else the last.
 SHARES = (0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
-FOLDS = 5
+FOLDS = 3  # with the network to use, four fine-tunes, some 40 seconds of one core
 SLACK = 0.001  # of the validation images: how much worse the network may read them
 
 
@@ -69,7 +71,7 @@ class AdaptResult:
     model: DigitNet
     """The new network, adapted to all pictures."""
     calibration: Calibration
-    """How sure it may be."""
+    """How sure it may be; the old network's, where the validation images are not those that it was calibrated on."""
 
     @property
     def before(self) -> int:
@@ -102,7 +104,7 @@ def adapt(
 
     Args:
         checkpoint: The network as it is, which has not seen the pictures.
-        own: The pictures, at least two.
+        own: The pictures, at least two of them different.
         train: What it was trained on, to rehearse.
         validation: What it must not read worse by more than ``SLACK``; nothing trains on it.
         rule: The fine-tune; its steps are given, and its loss is the checkpoint's.
@@ -127,7 +129,7 @@ def adapt(
         if not _forgets(before, after):
             break
     folds: list[FoldResult] = []
-    parts = fold_indices(own.targets, rule.seed)
+    parts = fold_indices(own.images, own.targets, rule.seed)
     for unseen in parts:
         learnt = own.take(torch.cat([part for part in parts if part is not unseen]))
         judged = blend(old, _fine_tuned(checkpoint, learnt, train, nondigits, rule), share)
@@ -142,8 +144,15 @@ def adapt(
         validation_after=after,
         elapsed_s=time.monotonic() - started,
         model=model,
-        calibration=fit_calibration(logits.cpu(), validation.targets.cpu()),
+        calibration=_calibrate(checkpoint, logits, validation),
     )
+
+
+def _calibrate(checkpoint: Checkpoint, logits: Tensor, validation: Digits) -> Calibration:
+    """Fit how sure the new network may be to what it reads; to other digits than the old one's, nothing is fitted."""
+    if validation.fingerprint != checkpoint.record.fingerprint:
+        return checkpoint.calibration
+    return fit_calibration(logits.cpu(), validation.targets.cpu())
 
 
 def rehearsal(
@@ -201,20 +210,27 @@ def _right(model: DigitNet, digits: Digits) -> int:
     return int((logits_of(model, digits.images).argmax(1) == digits.targets).sum())
 
 
-def fold_indices(targets: Tensor, seed: int) -> tuple[Tensor, ...]:
+def fold_indices(images: Tensor, targets: Tensor, seed: int) -> tuple[Tensor, ...]:
     """Deal pictures into at most ``FOLDS`` parts, at least two, each with its share of every digit.
 
+    Copies of a picture come together: else one would be learnt, and the other be read by the network that learnt it.
+
     Args:
-        targets: (N,) int64, N at least 2.
+        images: (N, 1, 28, 28) uint8, at least two of them different.
+        targets: (N,) int64.
         seed: Which pictures come together follows from it.
 
     Returns:
         Indices, int64, each picture's in one part.
     """
-    order = torch.randperm(len(targets), generator=generator(seed, 0, "folds", CPU)).to(targets.device)
-    order = order[targets[order].argsort(stable=True)]  # digit by digit, and so dealt in turn
-    count = min(FOLDS, len(targets))
-    return tuple(order[start::count] for start in range(count))
+    distinct, which = torch.unique(images.flatten(1), dim=0, return_inverse=True)
+    labels = targets.new_empty(len(distinct)).scatter_reduce_(0, which, targets, "amax", include_self=False)
+    order = torch.randperm(len(distinct), generator=generator(seed, 0, "folds", CPU)).to(targets.device)
+    order = order[labels[order].argsort(stable=True)]  # digit by digit, and so dealt in turn
+    count = min(FOLDS, len(distinct))
+    part = torch.empty_like(order)
+    part[order] = torch.arange(len(distinct), device=order.device) % count
+    return tuple((part[which] == number).nonzero()[:, 0] for number in range(count))
 
 
 def mix(own: Digits, train: Digits, size: int, seed: int) -> Digits:
@@ -243,7 +259,7 @@ def _repeat(indices: Tensor, count: int) -> Tensor:
 def describe(result: AdaptResult, source: Path, own: Digits, train: Digits, rule: TrainConfig) -> Adaptation:
     """Put down how a network was made, for its checkpoint and for reports; ``source`` is the old checkpoint's file."""
     return Adaptation(
-        source=source.stem if source.stem in PRETRAINED else str(source),
+        source=_reference(source),
         dataset=own.name,
         fingerprint=own.fingerprint,
         size=len(own),
@@ -253,6 +269,15 @@ def describe(result: AdaptResult, source: Path, own: Digits, train: Digits, rule
         learning_rate=rule.learning_rate,
         seed=rule.seed,
     )
+
+
+def _reference(source: Path) -> str:
+    """Name a checkpoint's file so that it is found from any folder, and one that ships by any installation."""
+    for name in PRETRAINED:
+        with contextlib.suppress(CheckpointError):  # it is not installed
+            if source.resolve() == find_checkpoint(name).path.resolve():
+                return name
+    return str(source.resolve())
 
 
 def save_adapted(path: Path, checkpoint: Checkpoint, result: AdaptResult, adaptation: Adaptation) -> None:

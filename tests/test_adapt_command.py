@@ -1,6 +1,7 @@
 """`digitnet adapt`, from pictures to a network that predict uses, or to none: what is kept, said and left behind."""
 
 import json
+import re
 import shutil
 import sys
 from dataclasses import replace
@@ -47,7 +48,7 @@ def test_a_network_that_is_kept_is_the_one_that_predict_uses(hand, run_folder):
     done = invoke("adapt", hand, "--checkpoint", run_folder, *FEW)
     folder = Path("checkpoints/mlp-hand-1")
     assert listing(folder) == ["best.safetensors"]
-    assert [line.split(",")[0] for line in done.stderr.splitlines()[1:]] == [f"part {k}/5" for k in range(1, 6)]
+    assert [line.split(",")[0] for line in done.stderr.splitlines()[1:]] == [f"part {k}/3" for k in range(1, 4)]
     for row in ("pictures   ", "your hand  ", "learnt     ", "validation ", f"saved      {folder}/best", "next       "):
         assert f"\n{row}" in f"\n{done.stdout}"
     assert "before" in done.stdout
@@ -74,6 +75,24 @@ def test_a_network_that_was_adapted_is_not_adapted_further(hand, run_folder):
     assert all(torch.equal(tensor, states[1][name]) for name, tensor in states[0].items())
 
 
+@pytest.mark.usefixtures("kept")
+def test_a_network_is_adapted_again_from_another_folder_unless_its_source_is_gone(monkeypatch, hand, run_folder):
+    shutil.copytree(run_folder, "checkpoints/first")
+    adapted = Path("checkpoints/mine").resolve()
+    invoke("adapt", hand, "--checkpoint", "first", "--name", "mine", *FEW)
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    again = invoke("adapt", hand, "--checkpoint", adapted, *FEW)
+    source = adapted.parent / "first" / "best.safetensors"
+    assert f"starting again from {source}" in again.stderr
+    source.write_bytes(b"damaged")
+    error = fail("adapt", hand, "--checkpoint", adapted, *FEW, code=1)
+    assert all(part in error for part in (str(adapted), f"{source}, ", "cannot be used (", "pretrained-cnn"))
+    source.unlink()
+    error = fail("adapt", hand, "--checkpoint", adapted, *FEW, code=1)
+    assert all(part in error for part in (str(adapted), f"{source}, ", "is gone", "pretrained-cnn"))
+
+
 @pytest.mark.usefixtures("forgotten")
 def test_what_forgets_is_not_kept_and_leaves_nothing(hand, run_folder):
     done = invoke("adapt", hand, "--checkpoint", run_folder, *FEW, "--json", "--name", "mine", code=4)
@@ -82,6 +101,7 @@ def test_what_forgets_is_not_kept_and_leaves_nothing(hand, run_folder):
     assert document["held_out"]["count"] == 20
     assert document["validation"]["count"] == 100
     assert done.stderr.splitlines()[-1].startswith("error: not kept: the validation accuracy on strokes falls by ")
+    assert ", more than -100.0%; " in done.stderr.splitlines()[-1]  # what was allowed
     assert listing("checkpoints") == []
     assert "\nsaved      nothing\n" in invoke("adapt", hand, "--checkpoint", run_folder, *FEW, code=4).stdout
 
@@ -133,7 +153,13 @@ def test_without_mnist_strokes_are_rehearsed_and_it_is_said(monkeypatch, hand, r
     monkeypatch.setattr(sys.modules[adapt.__module__], "STROKES_SIZE", 200)
     done = invoke("adapt", hand, "--checkpoint", trained_elsewhere(run_folder, dataset="mnist"), *FEW, "--json")
     assert "Rehearsing strokes instead" in done.stderr
-    assert json.loads(done.stdout)["adaptation"]["rehearsal"] == "strokes"
+    document = json.loads(done.stdout)
+    assert document["adaptation"]["rehearsal"] == "strokes"
+    saved = load_checkpoint(Path(document["checkpoint"]))
+    assert saved.calibration == load_checkpoint(run_folder / "best.safetensors").calibration
+    shown = invoke("info", document["checkpoint"]).stdout
+    assert re.search(r"validation +accuracy .*, on strokes\n", shown)
+    assert not re.search(r"validation +accuracy .*, on ", invoke("info", run_folder).stdout)
 
 
 def test_a_data_set_that_has_changed_is_not_validated_on(hand, run_folder):
@@ -184,4 +210,4 @@ def test_where_nothing_is_gained_it_is_said(monkeypatch, hand, run_folder):
     monkeypatch.setattr(adapting, "SLACK", 1)
     for name in ("before", "after"):
         monkeypatch.setattr(adapting.AdaptResult, name, 18)
-    assert "in 5 parts; no gain is shown" in invoke("adapt", hand, "--checkpoint", run_folder, *FEW).stdout
+    assert "in 3 parts; no gain is shown" in invoke("adapt", hand, "--checkpoint", run_folder, *FEW).stdout

@@ -2,12 +2,14 @@
 
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from digitnet import adapting
 from digitnet.adapting import AdaptResult, FoldResult, adapt, blend, describe, fold_indices, mix, save_adapted
+from digitnet.calibration import fit_calibration
 from digitnet.checkpoint import load_checkpoint
 from digitnet.config import TrainConfig
 from digitnet.data.digits import Digits, fingerprint
@@ -17,6 +19,7 @@ from digitnet.engine import CPU
 from digitnet.errors import CheckpointError
 from digitnet.metrics import Metrics
 from digitnet.recipes import ADAPT
+from digitnet.runs import PRETRAINED, find_checkpoint
 
 WEIGHT = "head.dense1.weight"
 RULE = TrainConfig(**{**ADAPT, "batch_size": 64}, steps=60, learning_rate=1e-2, device="cpu", precision="fp32")
@@ -61,7 +64,7 @@ def results(checkpoint, hand, rehearsal):
 def test_a_hand_is_learnt(results, hand):
     *folds, result = results
     assert result.folds == tuple(folds)
-    assert [(fold.fold, fold.folds, fold.count) for fold in folds] == [(k, 5, 8) for k in range(1, 6)]
+    assert [(fold.fold, fold.folds, fold.count) for fold in folds] == [(1, 3, 14), (2, 3, 13), (3, 3, 13)]
     assert result.pictures == len(hand)
     assert result.before + 5 < result.after <= result.learnt  # it reads pictures that it has not learnt, too
 
@@ -99,11 +102,16 @@ def test_the_same_seed_gives_the_same_network(checkpoint, hand, rehearsal):
     assert not torch.equal(other[-1].model.state_dict()[WEIGHT], again[-1].model.state_dict()[WEIGHT])
 
 
+def different(count):
+    """Make so many images, no two of them the same: each is of another grey."""
+    return torch.arange(count, dtype=torch.uint8).view(count, 1, 1, 1).expand(count, 1, 28, 28)
+
+
 @pytest.mark.parametrize("labels", [[3, 8], [1, 1, 2], list(range(10)), [7] * 23 + [1] * 4 + [0] * 11])
 def test_each_picture_is_kept_out_once_with_others_of_its_digit_left(labels):
     targets = torch.tensor(labels)
-    folds = fold_indices(targets, seed=0)
-    assert len(folds) == min(5, len(labels))
+    folds = fold_indices(different(len(labels)), targets, seed=0)
+    assert len(folds) == min(3, len(labels))
     assert torch.cat(folds).sort().values.tolist() == list(range(len(labels)))
     for digit in set(labels):
         counts = [int((targets[fold] == digit).sum()) for fold in folds]
@@ -112,8 +120,31 @@ def test_each_picture_is_kept_out_once_with_others_of_its_digit_left(labels):
 
 def test_which_pictures_come_together_follows_from_the_seed():
     targets = torch.arange(40) % 10
-    first, again, other = (torch.cat(fold_indices(targets, seed)).tolist() for seed in (0, 0, 1))
+    first, again, other = (torch.cat(fold_indices(different(40), targets, seed)).tolist() for seed in (0, 0, 1))
     assert first == again != other
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_copies_of_a_picture_are_kept_out_together(seed):
+    """Each of ten pictures is there twice, and one of them four times; another differs from it in one pixel."""
+    picture = torch.tensor([*range(10), *range(10), 7, 7, 7])
+    images = different(10)[picture].clone()
+    images[-1, 0, 14, 14] = 255
+    folds = fold_indices(images, picture % 2, seed)
+    assert torch.cat(folds).sort().values.tolist() == list(range(23))
+    places = {}
+    for number, fold in enumerate(folds):
+        for index in fold.tolist():
+            places.setdefault(images[index].numpy().tobytes(), set()).add(number)
+    assert len(places) == 11
+    assert all(len(numbers) == 1 for numbers in places.values())
+    counts = [len({images[index].numpy().tobytes() for index in fold.tolist()}) for fold in folds]
+    assert max(counts) - min(counts) <= 1
+
+
+def test_two_pictures_of_which_there_are_copies_make_two_parts():
+    folds = fold_indices(different(2)[torch.tensor([0, 1, 0, 0])], torch.tensor([3, 8, 3, 3]), seed=0)
+    assert sorted(fold.tolist() for fold in folds) == [[0, 2, 3], [1]]
 
 
 def test_each_digit_of_the_hand_gets_the_same_share_of_the_mix():
@@ -172,6 +203,33 @@ def test_the_weights_go_as_far_as_validation_allows(monkeypatch, checkpoint, han
     torch.testing.assert_close(result.model.state_dict()[WEIGHT], expected)
 
 
+@pytest.mark.parametrize("taken", range(1, len(adapting.SHARES) - 1))
+def test_the_first_share_is_taken_that_forgets_nothing(monkeypatch, checkpoint, hand, rehearsal, taken):
+    """Of the six, each before the one that is to be taken forgets; those after it are not tried."""
+    answers = iter([True] * taken + [False] + [True] * 9)
+    monkeypatch.setattr(adapting, "_forgets", lambda *_: next(answers))
+    rule = replace(RULE, steps=2)
+    *_, result = adapt(checkpoint, hand, *rehearsal, rule, CPU)
+    assert result.share == adapting.SHARES[taken]
+    tuned = adapting._fine_tuned(checkpoint, hand, rehearsal[0], None, rule)
+    model = blend(checkpoint.build(), tuned, adapting.SHARES[taken])
+    torch.testing.assert_close(result.model.state_dict()[WEIGHT], model.state_dict()[WEIGHT])
+    right = int((model(rehearsal[1].images / 255).argmax(1) == rehearsal[1].targets).sum())
+    assert result.validation_after.correct == right
+
+
+def test_what_is_validated_on_other_digits_than_the_networks_keeps_its_calibration(checkpoint, hand, rehearsal):
+    """Strokes that stand in for MNIST: a temperature that was fitted to them would say nothing of MNIST."""
+    rule = replace(RULE, steps=2)
+    elsewhere = replace(checkpoint, record=replace(checkpoint.record, dataset="mnist", fingerprint="0123456789abcdef"))
+    *_, kept = adapt(elsewhere, hand, *rehearsal, rule, CPU)
+    assert kept.calibration == checkpoint.calibration
+    *_, fitted = adapt(checkpoint, hand, *rehearsal, rule, CPU)
+    expected = fit_calibration(fitted.model(rehearsal[1].images / 255).detach(), rehearsal[1].targets)
+    assert fitted.calibration.temperature == pytest.approx(expected.temperature, rel=1e-3)
+    assert fitted.calibration != checkpoint.calibration
+
+
 def make_result(results, after, lost):
     """Make the result of 10 pictures, of which 6 were read right before, and of 5,000 images for validation."""
 
@@ -208,13 +266,20 @@ def test_kept_is_what_reads_the_hand_no_worse_and_forgets_at_most_a_tenth_of_a_p
     assert (result.forgets, result.kept) == (forgets, kept)
 
 
+def test_a_network_that_ships_is_remembered_by_its_name_and_any_other_by_its_absolute_path(results, hand, rehearsal):
+    def source(path):
+        return describe(results[-1], path, hand, rehearsal[0], RULE).source
+
+    for name in PRETRAINED:
+        assert source(find_checkpoint(name).path) == name
+    for path in (Path("x/pretrained-cnn.safetensors"), Path("runs/../x/best.safetensors")):  # a person's own
+        assert source(path) == str(Path.cwd().resolve() / "x" / path.name)
+
+
 def test_a_network_remembers_what_it_was_adapted_to(tmp_path, results, checkpoint, hand, rehearsal, run_folder):
     result = results[-1]
     adaptation = describe(result, run_folder / "best.safetensors", hand, rehearsal[0], RULE)
-    assert adaptation.source == str(run_folder / "best.safetensors")
-    assert (
-        describe(result, tmp_path / "pretrained-cnn.safetensors", hand, rehearsal[0], RULE).source == "pretrained-cnn"
-    )
+    assert adaptation.source == str((run_folder / "best.safetensors").resolve())
     assert (adaptation.dataset, adaptation.size, adaptation.rehearsal) == ("hand", 40, "strokes")
     assert adaptation.held_out_accuracy == result.after / 40
     save_adapted(tmp_path / "new.safetensors", checkpoint, result, adaptation)

@@ -76,6 +76,20 @@ def test_a_picture_that_cannot_be_read_is_named(tmp_path, faults):
     assert ("(and 1 more)" in str(raised.value)) == (faults == 2)
 
 
+def test_a_folder_that_is_named_like_a_picture_is_passed_over(tmp_path):
+    paths = write_classes(tmp_path, 0, 10)
+    (paths[0].parent / "album.png").mkdir()
+    assert_holds(load_folder(tmp_path, "train"), paths)
+
+
+def test_a_blank_picture_is_said_to_be_blank_and_not_unreadable(tmp_path):
+    write_classes(tmp_path, 0, 10)
+    save_png(tmp_path / "3" / "a.png", np.full((40, 40), 255, np.uint8))
+    with pytest.raises(DataError, match=r"3/a\.png: the picture is blank: .*; remove it, or take it again") as raised:
+        load_folder(tmp_path, "test")
+    assert "cannot be read" not in str(raised.value)
+
+
 @pytest.mark.parametrize("make", [lambda folder: folder, lambda folder: folder / "gone"])
 def test_a_folder_without_digits_is_named(tmp_path, make):
     folder = make(tmp_path)

@@ -35,6 +35,7 @@ def test_folders_and_names_together(tmp_path):
     save_png(tmp_path / ".hidden.png", IMAGES[5, 0])
     (tmp_path / "notes.txt").write_text("not a picture")
     (tmp_path / "album.png").mkdir()
+    (tmp_path / "3" / "album.png").mkdir()
     digits = load_labelled(tmp_path)
     assert digits.targets.tolist() == [3, 8, 0, 9]
     assert digits.targets.dtype == torch.int64
@@ -75,6 +76,19 @@ def test_a_picture_that_cannot_be_read_is_named(tmp_path):
     save_png(tmp_path / "1.png", IMAGES[0, 0])
     (tmp_path / "7.png").write_text("not a picture")
     assert_refused(tmp_path, str(tmp_path / "7.png"), "mend or remove")
+
+
+def test_a_blank_picture_is_named_and_said_to_be_blank(tmp_path):
+    save_png(tmp_path / "1.png", IMAGES[0, 0])
+    save_png(tmp_path / "7.png", np.full((40, 40), 255, np.uint8))
+    assert_refused(tmp_path, str(tmp_path / "7.png"), "is blank", "remove it, or take it again")
+
+
+def test_copies_of_one_picture_are_refused(tmp_path):
+    """None of them could be kept out."""
+    for name in ("1.png", "7.png", "7 (2).png"):
+        save_png(tmp_path / name, IMAGES[0, 0])
+    assert_refused(tmp_path, str(tmp_path), "3 pictures there are copies of one")
 
 
 def test_one_digit_alone_is_refused(tmp_path):

@@ -10,7 +10,7 @@ import typer
 from digitnet.cli.options import CheckpointOption, DataDirOption, DeviceOption, print_json
 from digitnet.cli.train import run_folder
 from digitnet.config import TrainConfig
-from digitnet.errors import DataError, ThresholdError, UsageError
+from digitnet.errors import CheckpointError, DataError, ThresholdError, UsageError
 from digitnet.recipes import ADAPT
 
 if TYPE_CHECKING:
@@ -35,9 +35,7 @@ def adapt(
     ],
     checkpoint: CheckpointOption = None,
     data_dir: DataDirOption = None,
-    steps: Annotated[
-        int, typer.Option(min=1, help="Updates of the fine-tune. Left out: 100.", show_default=False)
-    ] = 100,
+    steps: Annotated[int, typer.Option(min=1, help="Updates of the fine-tune. Left out: 80.", show_default=False)] = 80,
     learning_rate: Annotated[
         float, typer.Option(help="Size of an update, at the schedule's peak. Left out: 0.002.", show_default=False)
     ] = 2e-3,
@@ -105,8 +103,16 @@ def _load_base(reference: str | None, device: torch.device) -> Classifier:
 
     classifier = Classifier.load(reference, device)
     if adapted := classifier.checkpoint.record.adaptation:  # it may know the pictures, which then tell nothing
-        note(f"{classifier.name} was itself adapted to {adapted.dataset}: starting again from {adapted.source}.")
-        classifier = Classifier.load(adapted.source, device)
+        name = classifier.name
+        try:
+            classifier = Classifier.load(adapted.source, device)
+        except CheckpointError as error:
+            fault = f"cannot be used ({error})" if Path(adapted.source).exists() else "is gone"
+            raise CheckpointError(
+                f"{name} was itself adapted, and {adapted.source}, from which to start again, {fault}; "
+                "adapt another network, such as --checkpoint pretrained-cnn"
+            ) from error
+        note(f"{name} was itself adapted to {adapted.dataset}: starting again from {adapted.source}.")
     note_checkpoint(classifier)
     return classifier
 
@@ -131,10 +137,13 @@ def _load_rehearsal(record: TrainingRecord, data_dir: Path | None) -> tuple[Digi
 
 
 def _why_not(result: AdaptResult, dataset: str) -> str:
+    from digitnet.adapting import SLACK
+
     advice = "more pictures, fewer --steps or a lower --learning-rate may help"
     if result.forgets:
         before, after = result.validation_before.accuracy, result.validation_after.accuracy
-        return f"not kept: the validation accuracy on {dataset} falls by {before - after:.2%}, more than 0.1%; {advice}"
+        fall = f"falls by {before - after:.2%}, more than {SLACK:.1%}"
+        return f"not kept: the validation accuracy on {dataset} {fall}; {advice}"
     return (
         f"not kept: adapted without the picture that was to be read, networks read {result.after} of "
         f"{result.pictures} right, and {result.before} before; {advice}"

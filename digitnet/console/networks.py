@@ -92,6 +92,7 @@ def print_info(checkpoint: Checkpoint, layers: list[Layer]) -> None:
     table.add_row("in all", "", "", f"{parameters:,}", f"{multiply_adds:,}")
     Console(highlight=False).print(table)
     r = checkpoint.record
+    where = f", on {r.adaptation.rehearsal}" if r.adaptation else ""  # which stands in for data that was missing
     print_pairs(
         (
             "data",
@@ -101,7 +102,7 @@ def print_info(checkpoint: Checkpoint, layers: list[Layer]) -> None:
             "best epoch",
             f"{r.epoch}, after {r.step:,} steps and {r.elapsed_s:.1f} s on {r.device} in {r.precision}",
         ),
-        ("validation", f"accuracy {r.validation_accuracy:.2%}, loss {r.validation_loss:.4f}"),
+        ("validation", f"accuracy {r.validation_accuracy:.2%}, loss {r.validation_loss:.4f}{where}"),
         ("calibrated", _calibration_line(checkpoint.calibration)),
         ("made with", f"digitnet {r.digitnet}, torch {r.torch}"),
     )

@@ -14,7 +14,7 @@ from digitnet.config import IMAGE_SIZE
 from digitnet.data.digits import Digits, fingerprint
 from digitnet.data.idx import Part, find_idx, read_pair
 from digitnet.decoding import is_picture_name
-from digitnet.errors import DataError, PictureError
+from digitnet.errors import BlankError, DataError, PictureError
 from digitnet.pictures import read_digit, read_prepared, to_digit
 
 Pictures = tuple[npt.NDArray[np.uint8], Sequence[int]]
@@ -92,26 +92,33 @@ def class_pictures(root: Path) -> list[tuple[Path, int]]:
         (path, int(place.name))
         for place in sorted(root.iterdir())
         if place.is_dir() and place.name in set("0123456789")
-        for path in sorted(place.iterdir())
-        if is_picture_name(path)
+        for path in pictures_in(place)
     ]
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """List the pictures in the folder itself, in the order of their names."""
+    return [path for path in sorted(folder.iterdir()) if is_picture_name(path) and not path.is_dir()]
 
 
 def read_pictures(paths: Sequence[Path]) -> npt.NDArray[np.uint8]:
     """Read picture files, each made what MNIST would have made of it: (N, 28, 28), N at least 1.
 
     Raises:
-        DataError: Some cannot be read; the first is named.
+        DataError: Some cannot be read or are blank; the first is named.
     """
-    images, faults = [], []
+    images: list[npt.NDArray[np.uint8]] = []
+    faults: list[PictureError] = []
     for path in paths:
         try:
             images.append(read_digit(path))
         except PictureError as error:
-            faults.append(str(error))
+            faults.append(error)
     if faults:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-        raise DataError(f"{faults[0]}{more}; mend or remove what cannot be read")
+        blank = isinstance(faults[0], BlankError)
+        advice = "remove it, or take it again with the digit in it" if blank else "mend or remove what cannot be read"
+        raise DataError(f"{faults[0]}{more}; {advice}")
     return np.stack(images)
 
 

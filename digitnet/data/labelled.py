@@ -8,8 +8,7 @@ from pathlib import Path
 import torch
 
 from digitnet.data.digits import Digits, fingerprint
-from digitnet.data.folder import class_pictures, read_pictures
-from digitnet.decoding import is_picture_name
+from digitnet.data.folder import class_pictures, pictures_in, read_pictures
 from digitnet.errors import DataError
 
 # 7, 7_2, 7-anna and 7 (2), but neither 71, 7b and 3.5 nor IMG_7: a number at the end is as often the camera's counter.
@@ -24,8 +23,8 @@ def load_labelled(folder: Path) -> Digits:
     sub-folders, or is no picture, is passed over.
 
     Raises:
-        DataError: There is no such folder or no picture in it; a picture is not labelled or cannot be read; or all
-            pictures are of one digit.
+        DataError: There is no such folder or no picture in it; a picture is not labelled, cannot be read or is blank;
+            or all pictures are of one digit, or the same.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: there is no such folder; expected one with {EXPECTED}")
@@ -40,6 +39,8 @@ def load_labelled(folder: Path) -> Digits:
         )
     images = torch.from_numpy(read_pictures([path for path, _ in pictures]))[:, None]
     targets = torch.tensor([label for _, label in pictures])
+    if bool((images == images[0]).all()):
+        raise DataError(f"{folder}: the {len(images)} pictures there are copies of one, which cannot be two digits")
     return Digits(name=str(folder), images=images, targets=targets, fingerprint=fingerprint(images, targets))
 
 
@@ -51,7 +52,7 @@ def label_of(name: str) -> int | None:
 
 def _named_pictures(folder: Path) -> list[tuple[Path, int]]:
     """List the pictures in the folder itself with their labels, in the order of their names."""
-    paths = [path for path in sorted(folder.iterdir()) if is_picture_name(path) and not path.is_dir()]
+    paths = pictures_in(folder)
     labelled = [(path, label) for path in paths if (label := label_of(path.stem)) is not None]
     if len(labelled) < len(paths):
         first = next(path for path in paths if label_of(path.stem) is None)
