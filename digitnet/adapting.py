@@ -28,7 +28,7 @@ from digitnet.device import choose_precision, generator
 from digitnet.engine import CPU, fit
 from digitnet.errors import CheckpointError
 from digitnet.evaluation import count, evaluate, logits_of
-from digitnet.losses import build_loss
+from digitnet.losses import LossFunction, build_loss
 from digitnet.metrics import Metrics
 from digitnet.models import DigitNet, place
 from digitnet.runs import PRETRAINED, find_checkpoint
@@ -122,12 +122,7 @@ def adapt(
     old, loss_fn = place(checkpoint.build(), device), build_loss(rule.loss)
     before = evaluate(old, validation, loss_fn)
     tuned = _fine_tuned(checkpoint, own, train, nondigits, rule)
-    for share in SHARES:
-        model = blend(old, tuned, share)
-        logits = logits_of(model, validation.images)
-        after = count(logits, validation.targets, loss_fn)
-        if not _forgets(before, after):
-            break
+    share, model, logits, after = _go_towards(old, tuned, validation, before, loss_fn)
     folds: list[FoldResult] = []
     parts = fold_indices(own.images, own.targets, rule.seed)
     for unseen in parts:
@@ -148,6 +143,23 @@ def adapt(
     )
 
 
+def _go_towards(
+    old: DigitNet, tuned: DigitNet, validation: Digits, before: Metrics, loss_fn: LossFunction
+) -> tuple[float, DigitNet, Tensor, Metrics]:
+    """Go from the old network towards the tuned one as far as forgets nothing, else as little as there is to choose.
+
+    Returns:
+        The share of the way, the network there, its validation logits, (N, 10), and what they come to.
+    """
+    for share in SHARES:
+        model = blend(old, tuned, share)
+        logits = logits_of(model, validation.images)
+        after = count(logits, validation.targets, loss_fn)
+        if not _forgets(before, after):
+            break
+    return share, model, logits, after
+
+
 def _calibrate(checkpoint: Checkpoint, logits: Tensor, validation: Digits) -> Calibration:
     """Fit how sure the new network may be to what it reads; to other digits than the old one's, nothing is fitted."""
     if validation.fingerprint != checkpoint.record.fingerprint:
@@ -163,7 +175,7 @@ def rehearsal(
     Returns:
         Digits, and images that are no digits, (M, 1, 28, 28) uint8, or None if it has seen none; on the device.
     """
-    digits = add_strokes(train, config.extra_strokes) if config.extra_strokes else train
+    digits = add_strokes(train, config.extra_strokes)
     nondigits = None
     if config.nondigits:
         share = config.nondigits / len(digits)

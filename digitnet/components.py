@@ -1,9 +1,12 @@
-"""The connected parts of a mask, in numpy alone: fast enough for every picture, so that SciPy is not needed."""
+"""What a mask reaches over, and its connected parts, in numpy alone: quick enough to do without SciPy."""
 
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+Boxes = npt.NDArray[np.intp]
+"""(parts, 4): top, left, bottom, right; the last two exclusive."""
 
 
 class Components(NamedTuple):
@@ -13,8 +16,13 @@ class Components(NamedTuple):
     """(ink pixels,): the part of each True pixel of the mask, in reading order."""
     area: npt.NDArray[np.intp]
     """(parts,): pixels in each."""
-    box: npt.NDArray[np.intp]
-    """(parts, 4): top, left, bottom, right; the last two exclusive."""
+    box: Boxes
+
+
+def extent(mask: npt.NDArray[np.bool_]) -> tuple[slice, slice]:
+    """Return the rows and the columns that a mask's True pixels, at least one, reach over."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def connected(mask: npt.NDArray[np.bool_]) -> Components:

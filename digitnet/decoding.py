@@ -1,7 +1,9 @@
 """Picture files, safely opened: nothing that is no picture, none too large for the memory, each turned upright."""
 
+import os
 import stat
 import warnings
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -51,6 +53,20 @@ class Opened(NamedTuple):
 def is_picture_name(path: Path) -> bool:
     """Say whether a folder's file is to be read, by its name; hidden ones, such as a Mac's ._photo.jpg, are not."""
     return path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".")
+
+
+def walk_pictures(folder: Path) -> Iterator[Path]:
+    """List the pictures in a folder and its sub-folders, in the order of the names, but what we may not read."""
+    try:
+        names = sorted(os.listdir(folder))  # noqa: PTH208 (names alone: a million of them take little memory)
+    except OSError:
+        return
+    for path in (folder / name for name in names):
+        if os.path.isdir(path):  # noqa: PTH112 (Path.is_dir fails where a folder may be listed but not entered)
+            if not os.path.islink(path):  # noqa: PTH114  # which could lead round in a circle
+                yield from walk_pictures(path)
+        elif is_picture_name(path):
+            yield path
 
 
 def read_picture(path: Path) -> Opened:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from digitnet.components import Components, connected
+from digitnet.components import Boxes, Components, connected, extent
 from digitnet.errors import BlankError
 from digitnet.paper import (
     CLOSE_WINDOW,
@@ -38,6 +38,8 @@ class InkMap:
     """(height, width) float32: the share of the paper's light that is missing; paper is about 0."""
     mask: Mask
     """(height, width) bool: the strokes, without specks and edges."""
+    boxes: Boxes
+    """(parts, 4): around each connected part of the strokes."""
     threshold: float
     """What of `ink` is a stroke and no longer its soft edge."""
     corner: tuple[int, int]
@@ -72,12 +74,13 @@ def map_ink(grey: Grey) -> InkMap:
     if ink[inner].shape != ink.shape:
         ink, threshold = ink[inner], ink_threshold(ink[inner])
     cleared, threshold = clear_lines(ink, threshold)
-    mask, specks = keep_strokes(cleared.ink > threshold, cleared.tracks)
+    mask, boxes, specks = keep_strokes(cleared.ink > threshold, cleared.tracks)
     if not mask.any():
         raise BlankError(_BLANK)
     return InkMap(
         ink=cleared.ink,
         mask=mask,
+        boxes=boxes,
         threshold=threshold,
         corner=(sheet[1].start + inner[1].start, sheet[0].start + inner[0].start),
         dark_on_light=dark,
@@ -110,8 +113,8 @@ def cut_out(found: InkMap, mask: Mask) -> Grey:
         (ink height, ink width) float32 in [0, 1], 1 is full ink, cropped to the ink's box.
     """
     full = float(np.percentile(found.ink[mask], 75))
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    box = slice(max(rows[0] - 1, 0), rows[-1] + 2), slice(max(columns[0] - 1, 0), columns[-1] + 2)
+    rows, columns = extent(mask)
+    box = slice(max(rows.start - 1, 0), rows.stop + 1), slice(max(columns.start - 1, 0), columns.stop + 1)
     paper = 0.3 * found.threshold
     return ((found.ink[box] - paper) / (full - paper)).clip(0, 1) * widen(mask[box])
 
@@ -166,7 +169,7 @@ def ink_threshold(ink: Grey) -> float:
     return max(0.4 * ink_level, floor)
 
 
-def keep_strokes(mask: Mask, tracks: Mask | None = None) -> tuple[Mask, int]:
+def keep_strokes(mask: Mask, tracks: Mask | None = None) -> tuple[Mask, Boxes, int]:
     """Drop specks, and thin strips along the picture's edge (shadows, the next line on the page).
 
     Args:
@@ -174,11 +177,11 @@ def keep_strokes(mask: Mask, tracks: Mask | None = None) -> tuple[Mask, int]:
         tracks: (height, width) bool: where ruled lines were, if there were any.
 
     Returns:
-        The mask without them, and how many parts were dropped.
+        The mask without them, the boxes around its parts, and how many parts were dropped.
     """
     parts = connected(mask)
     if len(parts.area) == 0:
-        return mask, 0
+        return mask, parts.box, 0
     height, width = mask.shape
     top, left, bottom, right = parts.box.T
     tall, wide = bottom - top, right - left
@@ -192,12 +195,12 @@ def keep_strokes(mask: Mask, tracks: Mask | None = None) -> tuple[Mask, int]:
     if tracks is not None:
         stray |= _are_remnants(parts, mask, tracks)
         if stray.all():
-            return np.zeros_like(mask), len(parts.area)
+            return np.zeros_like(mask), parts.box[:0], len(parts.area)
     largest = parts.area[~stray].max()
     kept = ~stray & (parts.area >= 0.02 * largest) & (parts.area >= 3)
     result = mask.copy()
     result[mask] = kept[parts.labels]
-    return result, int((~kept).sum())
+    return result, parts.box[kept], int((~kept).sum())
 
 
 def _are_remnants(parts: Components, mask: Mask, tracks: Mask) -> Mask:

@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from digitnet.components import Components, connected
+from digitnet.components import Boxes, Components, connected, extent
 from digitnet.errors import PictureError
 from digitnet.normalise import stroke_width
 from digitnet.seams import find_seams
 
 Mask = npt.NDArray[np.bool_]
-Boxes = npt.NDArray[np.intp]  # (parts, 4): top, left, bottom, right; the last two exclusive
 
 MOST_PARTS = 250  # that may be digits: a page of print is no number, and is not worth minutes
 _MOST_PIECES = 4 * MOST_PARTS  # once wide ink is cut: a page of joined writing has few parts, but is a page, too
@@ -287,7 +286,6 @@ def _cut(mask: Mask, corner: tuple[int, int], height: float) -> list[Piece]:
 
 def _piece(mask: Mask, left: int, top: int, *, is_main: bool, cut: Cut | None) -> Piece:
     """Crop a mask, whose corner is at `left` and `top`, to its ink."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    y, x = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    y, x = extent(mask)
     box = (left + x.start, top + y.start, left + x.stop, top + y.stop)
-    return Piece(box=tuple(map(int, box)), mask=mask[y, x], is_main=is_main, cut=cut)  # type: ignore[arg-type]
+    return Piece(box=box, mask=mask[y, x], is_main=is_main, cut=cut)

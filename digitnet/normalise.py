@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
 
+from digitnet.components import extent
 from digitnet.config import IMAGE_SIZE
 
 Grey = npt.NDArray[np.float32]
@@ -165,9 +166,7 @@ def thicken(ink: Grey, radius: float) -> Grey:
 
 def to_box(fine: Grey) -> Grey:
     """Crop to the ink and average it into a box of 20 pixels on the longer side."""
-    mask = fine > 0.25 * fine.max()
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return resize(np.ascontiguousarray(fine[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]), _BOX)
+    return resize(np.ascontiguousarray(fine[extent(fine > 0.25 * fine.max())]), _BOX)
 
 
 def centre(box: Grey) -> Digit:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
+from digitnet.components import extent
 from digitnet.decoding import read_picture, upright
 from digitnet.errors import BlankError, PictureError, printable
 from digitnet.ink import InkMap, cut_out, map_ink
@@ -172,9 +173,9 @@ def _digit(box: Box, probs: npt.NDArray[np.float64], scale: tuple[float, float])
 
 def _as_line(pixels: npt.NDArray[np.uint8]) -> tuple[Line, list[Run]]:
     """Make a line of one digit, (28, 28) in MNIST's form."""
-    rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
-    box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
-    piece = Piece(box=box, mask=pixels[box[1] : box[3], box[0] : box[2]] > 0, is_main=True, cut=None)
+    rows, columns = extent(pixels > 0)
+    box = (columns.start, rows.start, columns.stop, rows.stop)
+    piece = Piece(box=box, mask=pixels[rows, columns] > 0, is_main=True, cut=None)
     return Line(height=box[3] - box[1], pieces=(piece,)), [Run(first=0, last=1, box=box, pixels=pixels, cost=0.0)]
 
 

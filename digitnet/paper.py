@@ -4,7 +4,7 @@ Arrays only: no files, no picture modes. What on the paper is ink, ink.py decide
 """
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -57,8 +57,7 @@ def _fill_cells(light: Mask) -> Mask:
     """Fill each cell of a 64th of the longer side that holds any light, so that no ruled line parts a sheet in two."""
     height, width = light.shape
     cell = max(height, width) // _PAPER_CELLS
-    padded = np.pad(light, ((0, -height % cell), (0, -width % cell)))
-    cells = padded.reshape(padded.shape[0] // cell, cell, padded.shape[1] // cell, cell).any(axis=(1, 3))
+    cells = _in_cells(light, cell, mode="constant").any(axis=(1, 3))
     return cells.repeat(cell, axis=0).repeat(cell, axis=1)[:height, :width]
 
 
@@ -114,11 +113,16 @@ def _rare_is_dark(grey: Grey) -> bool:
 
 def _cell_means(grey: Grey) -> Grey:
     """Average a picture over about 64 cells along the longer side."""
-    height, width = grey.shape
-    cell = max(1, round(max(height, width) / _PAPER_CELLS))
-    coarse = np.pad(grey, ((0, -height % cell), (0, -width % cell)), mode="edge")
-    cells: Grey = coarse.reshape(coarse.shape[0] // cell, cell, coarse.shape[1] // cell, cell).mean(axis=(1, 3))
+    cell = max(1, round(max(grey.shape) / _PAPER_CELLS))
+    cells: Grey = _in_cells(grey, cell, mode="edge").mean(axis=(1, 3))
     return cells
+
+
+def _in_cells(values: npt.NDArray[Any], cell: int, mode: Literal["constant", "edge"]) -> npt.NDArray[Any]:
+    """Cut a picture, padded by `mode` where it does not come out even, into cells: (rows, cell, columns, cell)."""
+    height, width = values.shape
+    padded = np.pad(values, ((0, -height % cell), (0, -width % cell)), mode=mode)
+    return padded.reshape(padded.shape[0] // cell, cell, padded.shape[1] // cell, cell)
 
 
 def divide_by_paper(grey: Grey, share: float) -> Grey:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from digitnet.components import Boxes
 from digitnet.config import IMAGE_SIZE
 from digitnet.decoding import read_picture
 from digitnet.errors import BlankError, printable
@@ -140,20 +141,19 @@ def _prepare(picture: Image.Image, size: tuple[int, int], orientation: int) -> P
         polarity=_POLARITIES[found.dark_on_light],
         orientation=orientation,
         mnist_form=False,
-        ink_box=_ink_box(found.mask, max(size) / max(small.size)),
+        ink_box=_ink_box(found.boxes, max(size) / max(small.size)),
         stroke=drawn.stroke,
         drawn_stroke=drawn.drawn,
         lines=found.lines,
         specks=found.specks,
     )
-    objection: Objection | None = "several digits" if holds_several(found.mask) else None
+    objection: Objection | None = "several digits" if holds_several(found.boxes) else None
     return Prepared(pixels=drawn.pixels, objection=objection, steps=steps)
 
 
-def _ink_box(mask: npt.NDArray[np.bool_], scale: float) -> tuple[int, int]:
-    """Measure the ink's width and height, times `scale`."""
-    across, down = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
-    return round((int(across[-1]) - int(across[0]) + 1) * scale), round((int(down[-1]) - int(down[0]) + 1) * scale)
+def _ink_box(boxes: Boxes, scale: float) -> tuple[int, int]:
+    """Measure the width and height of all boxes together, times `scale`."""
+    return round(int(np.ptp(boxes[:, [1, 3]])) * scale), round(int(np.ptp(boxes[:, [0, 2]])) * scale)
 
 
 def _blank() -> Prepared:

@@ -61,18 +61,11 @@ def evaluation_report(
 ) -> dict[str, Any]:
     """Describe an evaluation; shares are in [0, 1]."""
     return {
-        "checkpoint": str(classifier.path),
-        "trained_on": classifier.checkpoint.record.dataset,
+        **_network(classifier),
         "dataset": digits.name,
         "split": split,
-        "count": metrics.count,
-        "correct": metrics.correct,
-        "accuracy": metrics.accuracy,
-        "accuracy_interval_95": list(metrics.interval),
-        "loss": metrics.loss,
+        **_metrics(metrics),
         "loss_name": classifier.checkpoint.config.train.loss,
-        "per_digit": [{"digit": digit, **asdict(scores)} for digit, scores in enumerate(metrics.per_digit)],
-        "confusion": [list(row) for row in metrics.confusion],
         "calibration_error": sureness.reliability.error,
         "reliability": [asdict(part) for part in sureness.reliability.bins],
         "risk_coverage": [asdict(row) for row in sureness.coverages],
@@ -100,8 +93,7 @@ def prediction_report(
     from digitnet.predictor import Unreadable
 
     return {
-        "checkpoint": str(classifier.path),
-        "trained_on": classifier.checkpoint.record.dataset,
+        **_network(classifier),
         "predictions": [answer_report(answer, top_k) for answer in answers if not isinstance(answer, Unreadable)],
         "errors": [asdict(answer) for answer in answers if isinstance(answer, Unreadable)],
     }
@@ -142,8 +134,7 @@ def number_report(answer: NumberPrediction) -> dict[str, Any]:
 
 def number_csv_row(answer: NumberPrediction) -> str:
     """Put a number into a line of CSV, in the order of ``NUMBER_CSV_FIELDS``."""
-    path = (answer.path or "").encode(errors="backslashreplace").decode()
-    return _csv_line(path, answer.number, answer.confidence, json.dumps(answer.accepted), answer.reason)
+    return _csv_line(_csv_path(answer), answer.number, answer.confidence, json.dumps(answer.accepted), answer.reason)
 
 
 def _prepared(prepared: Prepared | None) -> dict[str, Any]:
@@ -156,14 +147,17 @@ def _prepared(prepared: Prepared | None) -> dict[str, Any]:
 
 def csv_row(answer: Prediction) -> str:
     """Put an answer into a line of CSV, in the order of ``CSV_FIELDS``."""
-    path = (answer.path or "").encode(errors="backslashreplace").decode()  # a name need not be text
     accepted = json.dumps(answer.accepted)
-    return _csv_line(path, answer.digit, answer.confidence, *answer.probs, accepted, answer.reason)
+    return _csv_line(_csv_path(answer), answer.digit, answer.confidence, *answer.probs, accepted, answer.reason)
 
 
 def csv_heading(fields: tuple[str, ...] = CSV_FIELDS) -> str:
     """Return the line above the rows."""
     return _csv_line(*fields)
+
+
+def _csv_path(answer: Prediction | NumberPrediction) -> str:
+    return (answer.path or "").encode(errors="backslashreplace").decode()  # a name need not be text
 
 
 def _csv_line(*values: object) -> str:
@@ -219,6 +213,7 @@ def _suite_row(row: SuiteRow) -> dict[str, Any]:
         "split": row.split,
         "changed": {key: value for key, value in asdict(row.variant).items() if key != "name"} if row.variant else None,
         **_metrics(row.metrics),
+        "errors": row.metrics.count - row.metrics.correct,
         "against": _comparison(row.comparison) if row.comparison else None,
         "elapsed_s": row.elapsed_s,
     }
@@ -232,7 +227,6 @@ def _metrics(metrics: Metrics) -> dict[str, Any]:
     return {
         "count": metrics.count,
         "correct": metrics.correct,
-        "errors": metrics.count - metrics.correct,
         "accuracy": metrics.accuracy,
         "accuracy_interval_95": list(metrics.interval),
         "loss": metrics.loss,

@@ -1,28 +1,23 @@
 """Whether a picture plainly holds several digits, by its ink alone. Which digits, numbers.py can read."""
 
 import numpy as np
-import numpy.typing as npt
 
-from digitnet.components import connected
-
-Mask = npt.NDArray[np.bool_]
-Boxes = npt.NDArray[np.intp]
+from digitnet.components import Boxes
 
 _WIDEST_DIGIT = 2.5  # widths to a height
 _LEAST_SEVERAL = 0.65  # of the highest part: what is lower may be a part of the same digit
 _LEAST_GAP = 0.06  # of it: broken strokes leave less
 
 
-def holds_several(mask: Mask) -> bool:
+def holds_several(boxes: Boxes) -> bool:
     """Say whether ink is that of several digits, so plainly that no network need be asked.
 
     They are apart, in a row or in a column, and about equally high; a digit whose strokes are broken has parts that
     overlap, or small ones, or hardly a gap between them. Or it is wider than any digit.
 
     Args:
-        mask: (height, width) bool, without specks and rules.
+        boxes: (parts, 4), around the connected parts of the ink, without specks and rules; at least one.
     """
-    boxes = connected(mask).box
     tall, wide = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
     if np.ptp(boxes[:, [1, 3]]) > _WIDEST_DIGIT * np.ptp(boxes[:, [0, 2]]):
         return True

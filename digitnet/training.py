@@ -38,8 +38,7 @@ def train_run(config: RunConfig, train: Digits, validation: Digits, folder: Path
     dtype = choose_precision(config.train.precision, device)
     model = place(new_model(config, train), device)
     write_config(folder, config)
-    extra, others = config.train.extra_strokes, config.train.nondigits
-    digits = add_strokes(train, extra) if extra else train
+    digits, others = add_strokes(train, config.train.extra_strokes), config.train.nondigits
     nondigits = load_nondigits(train, others).to(device) if others else None
     results = fit(model, digits.to(device), validation.to(device), config.train, dtype, nondigits)
     rows: list[dict[str, float]] = []

@@ -82,6 +82,6 @@ class TestStrokes:
         mask, tracks = np.zeros((2, 100, 100), bool)
         mask[:4, :60] = True  # along the top
         mask[50, 20:40:2] = tracks[50] = True  # what is left of a line
-        kept, dropped = ink.keep_strokes(mask, tracks)
+        kept, _, dropped = ink.keep_strokes(mask, tracks)
         assert not kept.any()
         assert dropped == components.connected(mask).area.size

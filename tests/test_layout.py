@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from digitnet.components import connected
 from digitnet.errors import PictureError
 from digitnet.layout import find_lines, find_slope, weighted_median
 from digitnet.seams import find_seams
@@ -158,7 +159,7 @@ class TestHoldsSeveral:
         ],
     )
     def test_several(self, boxes):
-        assert holds_several(page(*boxes))
+        assert holds_several(connected(page(*boxes)).box)
 
     @pytest.mark.parametrize(
         "boxes",
@@ -172,4 +173,4 @@ class TestHoldsSeveral:
         ],
     )
     def test_one(self, boxes):
-        assert not holds_several(page(*boxes))
+        assert not holds_several(connected(page(*boxes)).box)

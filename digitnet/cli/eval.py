@@ -83,13 +83,8 @@ def evaluate(
     datasets = dataset or []
     _check(suite, datasets, split, nondigits)
 
-    from digitnet import reports
-    from digitnet.comparison import compare
-    from digitnet.console.evaluations import print_comparison, print_evaluation, print_telling
     from digitnet.console.notes import note_checkpoint
     from digitnet.device import choose_device, keep_freed_memory
-    from digitnet.evaluation import assess, count, logits_of
-    from digitnet.losses import build_loss
     from digitnet.predictor import Classifier
 
     keep_freed_memory()
@@ -103,6 +98,35 @@ def evaluate(
         return
     own = classifier.checkpoint.record.dataset
     digits, part = _load_unseen(datasets[0] if datasets else own, split, data_dir, classifier, other)
+    _evaluate_set(classifier, other, digits, part, nondigits, json_, least)
+
+
+def _check(suite: bool, datasets: list[str], split: SplitName | None, nondigits: Path | None) -> None:
+    if suite and nondigits:
+        raise UsageError("--nondigits is for one data set, not for --suite")
+    if not suite and len(datasets) > 1:
+        raise UsageError("several data sets are for --suite; without it, name one")
+    if suite and split not in (None, "test"):
+        raise UsageError(f"--suite reads what networks are tested on, not --split {split}")
+    if suite and "mnist" in datasets:
+        raise UsageError("mnist is in the suite; --dataset names what to read beside it")
+
+
+def _evaluate_set(
+    classifier: Classifier,
+    other: Classifier | None,
+    digits: Digits,
+    part: SplitName,
+    nondigits: Path | None,
+    json_: bool,
+    least: float | None,
+) -> None:
+    from digitnet import reports
+    from digitnet.comparison import compare
+    from digitnet.console.evaluations import print_comparison, print_evaluation, print_telling
+    from digitnet.evaluation import assess, count, logits_of
+    from digitnet.losses import build_loss
+
     loss_fn = build_loss(classifier.checkpoint.config.train.loss)
     digits = digits.to(classifier.device)
     started = time.perf_counter()
@@ -123,17 +147,6 @@ def evaluate(
             print_comparison(other, comparison)
     if least is not None and metrics.accuracy < least:
         raise ThresholdError(f"the accuracy is {metrics.accuracy:.2%}, and --min-accuracy asks for {least:.2%}")
-
-
-def _check(suite: bool, datasets: list[str], split: SplitName | None, nondigits: Path | None) -> None:
-    if suite and nondigits:
-        raise UsageError("--nondigits is for one data set, not for --suite")
-    if not suite and len(datasets) > 1:
-        raise UsageError("several data sets are for --suite; without it, name one")
-    if suite and split not in (None, "test"):
-        raise UsageError(f"--suite reads what networks are tested on, not --split {split}")
-    if suite and "mnist" in datasets:
-        raise UsageError("mnist is in the suite; --dataset names what to read beside it")
 
 
 def _tell(classifier: Classifier, digits: Tensor, folder: Path) -> Telling:

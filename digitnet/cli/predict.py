@@ -196,24 +196,11 @@ def _listed() -> Iterator[Path | None]:
 
 def _pictures_in(path: Path) -> Iterator[Path]:
     """Walk a folder, in the order of the names; what is no folder is a picture itself."""
+    from digitnet.decoding import walk_pictures
+
     if not os.path.isdir(path):  # noqa: PTH112 (Path.is_dir refuses a name too long before Python 3.14)
         yield path
         return
-    pictures = _walk(path)
+    pictures = walk_pictures(path)
     yield next(pictures, path)
     yield from pictures
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    from digitnet.decoding import is_picture_name
-
-    try:
-        names = sorted(os.listdir(folder))  # noqa: PTH208 (names alone: a million of them take little memory)
-    except OSError:  # one that we may not read is passed over
-        return
-    for path in (folder / name for name in names):
-        if os.path.isdir(path):  # noqa: PTH112 (Path.is_dir fails where a folder may be listed but not entered)
-            if not os.path.islink(path):  # noqa: PTH114  # which could lead round in a circle
-                yield from _walk(path)
-        elif is_picture_name(path):
-            yield path

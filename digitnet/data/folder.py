@@ -13,7 +13,7 @@ from PIL import Image
 from digitnet.config import IMAGE_SIZE
 from digitnet.data.digits import Digits, fingerprint
 from digitnet.data.idx import Part, find_idx, read_pair
-from digitnet.decoding import is_picture_name
+from digitnet.decoding import is_picture_name, walk_pictures
 from digitnet.errors import BlankError, DataError, PictureError
 from digitnet.pictures import read_digit, read_prepared, to_digit
 
@@ -46,7 +46,7 @@ def load_unlabelled(folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
     Raises:
         DataError: The folder holds no pictures, or one cannot be read.
     """
-    paths = sorted(path for path in folder.rglob("*") if is_picture_name(path) and not path.is_dir())
+    paths = list(walk_pictures(folder))
     if not paths:
         raise DataError(f"{folder}: there are no pictures in it")
     try:

@@ -75,7 +75,9 @@ def load_training(dataset: str, *, data_dir: Path | None = None, size: int | Non
 
 
 def add_strokes(digits: Digits, count: int) -> Digits:
-    """Add so many digits drawn from strokes to a training set; its name and fingerprint stay."""
+    """Add so many digits drawn from strokes to a training set; its name and fingerprint stay. 0 adds none."""
+    if count == 0:
+        return digits
     from digitnet.data.strokes import draw_strokes
 
     images, targets = draw_strokes(count, seed=EXTRA_SEED)
