@@ -19,7 +19,7 @@ PaddingName = Literal["same", "valid"]
 PoolName = Literal["max", "avg", "none"]
 LossName = Literal["cross-entropy", "bce", "mse", "mae"]
 OptimizerName = Literal["sgd", "rmsprop", "adagrad", "adadelta", "adam", "adamw"]
-ScheduleName = Literal["constant", "step", "cosine", "one-cycle"]
+ScheduleName = Literal["constant", "step", "cosine", "one-cycle", "trapezoid"]
 AugmentName = Literal["none", "affine", "elastic", "all"]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 PrecisionName = Literal["auto", "fp32", "bf16"]
@@ -160,7 +160,9 @@ class TrainConfig:
     """Keep a running mean of the weights, with so much of its past at each step, in [0, 1), and save that."""
     schedule: ScheduleName = "one-cycle"
     warmup: float | None = None
-    """Share of all steps over which the learning rate rises, in [0, 1); cosine and one-cycle only."""
+    """Share of all steps over which the learning rate rises, in [0, 1); cosine, one-cycle and trapezoid only."""
+    cooldown: float | None = None
+    """Share of all steps over which the learning rate falls, at the end, in [0, 1); trapezoid only."""
     step_epochs: int | None = None
     """Epochs between two falls of the learning rate; step only."""
     step_factor: float | None = None
@@ -188,7 +190,7 @@ class TrainConfig:
         for name in ("learning_rate", "time_budget_s"):
             value = getattr(self, name)
             check(value is None or 0 < value < math.inf, name, "above 0", value)
-        for name in ("label_smoothing", "momentum", "warmup", "weight_average"):
+        for name in ("label_smoothing", "momentum", "warmup", "cooldown", "weight_average"):
             value = getattr(self, name)
             check(value is None or 0 <= value < 1, name, "at least 0 and below 1", value)
         falls = self.step_factor is None or 0 < self.step_factor < 1
@@ -210,11 +212,14 @@ class TrainConfig:
         check_only(self.momentum is not None, "momentum", "optimizer", self.optimizer, ("sgd", "rmsprop"))
         check_only(self.betas is not None, "betas", "optimizer", self.optimizer, ("adam", "adamw"))
         check_only(self.nesterov is not None, "nesterov", "optimizer", self.optimizer, ("sgd",))
-        check_only(self.warmup is not None, "warmup", "schedule", self.schedule, ("cosine", "one-cycle"))
+        check_only(self.warmup is not None, "warmup", "schedule", self.schedule, ("cosine", "one-cycle", "trapezoid"))
+        check_only(self.cooldown is not None, "cooldown", "schedule", self.schedule, ("trapezoid",))
         check_only(self.step_epochs is not None, "step_epochs", "schedule", self.schedule, ("step",))
         check_only(self.step_factor is not None, "step_factor", "schedule", self.schedule, ("step",))
         if self.schedule == "step" and (self.step_epochs is None or self.step_factor is None):
             raise ValueError("schedule step needs step_epochs and step_factor")
+        if (self.warmup or 0) + (self.cooldown or 0) > 1:
+            raise ValueError(f"warmup and cooldown are {self.warmup} and {self.cooldown}, together more than all steps")
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov needs a momentum above 0")
 

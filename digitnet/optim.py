@@ -86,10 +86,12 @@ def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int) -> float
     """Return the learning rate of a step, counted from 1, by the schedule.
 
     constant: always the same. step: times step_factor every step_epochs epochs. cosine: a linear warm-up, then half a
-    cosine down. one-cycle: half a cosine up over the warm-up, half a cosine down after it.
+    cosine down. one-cycle: half a cosine up over the warm-up, half a cosine down after it. trapezoid: a linear warm-up,
+    then always the same, then a linear cool-down.
 
     Sources: Loshchilov and Hutter, "SGDR" (2017), for cosine; Smith and Topin, "Super-convergence" (2018), for
-    one-cycle.
+    one-cycle; Hägele et al., "Scaling laws and compute-optimal training beyond fixed training durations" (2024), for
+    trapezoid.
     """
     peak = config.learning_rate
     total = config.total_steps(steps_per_epoch)
@@ -107,6 +109,9 @@ def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int) -> float
             if progress is None:
                 return _cosine(peak * FIRST_RATE, peak, rise)
             return _cosine(peak, peak * FINAL_RATE, progress)
+        case "trapezoid":
+            rise, _ = _progress(step, total, config.warmup or 0.0)
+            return peak * rise * _cooled(step, total, config.cooldown or 0.0)
 
 
 def _progress(step: int, total: int, warmup: float) -> tuple[float, float | None]:
@@ -115,6 +120,12 @@ def _progress(step: int, total: int, warmup: float) -> tuple[float, float | None
     if step <= rising:
         return step / rising, None
     return 1.0, (step - rising - 1) / max(total - rising - 1, 1)
+
+
+def _cooled(step: int, total: int, cooldown: float) -> float:
+    """Return what share of the rate is left, in [FINAL_RATE, 1], falling in a straight line at the end."""
+    falling = round(cooldown * total)
+    return 1 - (1 - FINAL_RATE) * max(0, step - (total - falling)) / max(falling, 1)
 
 
 def _cosine(start: float, end: float, progress: float) -> float:

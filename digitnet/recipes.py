@@ -71,6 +71,7 @@ SCHEDULE_DEFAULTS: dict[str, Settings] = {
     "step": {"step_epochs": 1, "step_factor": 0.7},
     "cosine": {"warmup": 0.0},
     "one-cycle": {"warmup": 0.25},
+    "trapezoid": {"warmup": 0.02, "cooldown": 0.25},
 }
 POOL_DEFAULTS: dict[str, Settings] = {"max": {"pool_size": 2}, "avg": {"pool_size": 2}, "none": {}}
 
@@ -79,7 +80,7 @@ WINDOWS = {"kernel_size", "stride", "pool_size", "pool_stride", "convs_per_block
 # What belongs to a choice and means nothing, or something else, beside another: choosing anew drops it.
 DEPENDENTS: dict[str, tuple[str, ...]] = {
     "optimizer": ("learning_rate", "momentum", "nesterov", "betas", "weight_decay"),
-    "schedule": ("warmup", "step_epochs", "step_factor"),
+    "schedule": ("warmup", "cooldown", "step_epochs", "step_factor"),
     "loss": ("label_smoothing",),
     "pool": ("pool_size", "pool_stride"),
     "pool_size": ("pool_stride",),

@@ -92,6 +92,13 @@ CONTRADICTIONS = [
     (TrainConfig, {"nesterov": True, "optimizer": "sgd", "momentum": 0.0}, "nesterov needs a momentum above 0"),
     (TrainConfig, {"warmup": 0.1, "schedule": "constant"}, "warmup has no meaning with schedule constant"),
     (TrainConfig, {"warmup": 0.1, "schedule": "step"}, "warmup has no meaning with schedule step"),
+    (TrainConfig, {"cooldown": 0.1, "schedule": "cosine"}, "cooldown has no meaning with schedule cosine"),
+    (TrainConfig, {"cooldown": 1.0, "schedule": "trapezoid"}, "cooldown must be at least 0 and below 1, not 1.0"),
+    (
+        TrainConfig,
+        {"warmup": 0.6, "cooldown": 0.5, "schedule": "trapezoid"},
+        "warmup and cooldown are 0.6 and 0.5, together more than all steps",
+    ),
     (TrainConfig, {"step_epochs": 1, "schedule": "cosine"}, "step_epochs has no meaning with schedule cosine"),
     (TrainConfig, {"step_factor": 0.5, "schedule": "one-cycle"}, "step_factor has no meaning with schedule one-cycle"),
 ]

@@ -217,12 +217,24 @@ def test_one_cycle_by_its_closed_form():
     assert found == pytest.approx(up + down, rel=1e-9)
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "one-cycle"])
+def test_trapezoid_is_that_of_torch():
+    found = rates(config("trapezoid", warmup=0.2, cooldown=0.4), 4)  # 4 of 20 steps up, 8 down
+    rise = torch_rates(4, lambda o: torch_schedules.LinearLR(o, start_factor=1 / 4, total_iters=3))
+    fall = torch_rates(9, lambda o: torch_schedules.LinearLR(o, 1.0, end_factor=FINAL_RATE, total_iters=8))
+    assert found == pytest.approx(rise + [RATE] * 7 + fall, rel=1e-9)
+
+
+def test_trapezoid_without_a_cooldown_stays_at_the_top():
+    assert rates(config("trapezoid"), 4) == rates(config("constant"), 4)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "one-cycle", "trapezoid"])
 @pytest.mark.parametrize("warmup", [0.0, 0.3])
 def test_a_schedule_over_steps_is_that_over_epochs_of_as_many(schedule, warmup):
-    whole = TrainConfig(schedule=schedule, warmup=warmup, steps=20, learning_rate=RATE)
+    settings = {"warmup": warmup, **({"cooldown": 0.25} if schedule == "trapezoid" else {})}
+    whole = TrainConfig(schedule=schedule, **settings, steps=20, learning_rate=RATE)
     found = [learning_rate(whole, step, 7) for step in range(1, 21)]  # 2 epochs of 7 steps, and 6 more
-    assert found == rates(config(schedule, warmup=warmup), 4)
+    assert found == rates(config(schedule, **settings), 4)
     assert found[-1] == pytest.approx(RATE * FINAL_RATE)
 
 
@@ -237,7 +249,11 @@ EPOCHS, STEPS = st.integers(1, 8), st.integers(1, 40)
 @given(st.sampled_from(get_args(ScheduleName)), EPOCHS, STEPS, st.floats(0, 0.99), st.floats(0.1, 0.9))
 @settings(deadline=None, max_examples=200)
 def test_every_schedule_rises_at_most_once_then_falls(schedule, epochs, steps_per_epoch, warmup, factor):
-    settings = {"step": {"step_epochs": 2, "step_factor": factor}, "constant": {}}.get(schedule, {"warmup": warmup})
+    settings = {
+        "step": {"step_epochs": 2, "step_factor": factor},
+        "constant": {},
+        "trapezoid": {"warmup": warmup, "cooldown": (1 - warmup) * factor},
+    }.get(schedule, {"warmup": warmup})
     found = rates(config(schedule, epochs, **settings), steps_per_epoch)
     top = found.index(max(found))
     assert found[: top + 1] == sorted(found[: top + 1])

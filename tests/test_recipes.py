@@ -86,12 +86,12 @@ def test_an_optimizer_brings_its_own_defaults(optimizer):
 
 
 @pytest.mark.parametrize(("schedule", "expected"), [
-    ("constant", (None, None, None)), ("step", (None, 1, 0.7)), ("cosine", (0.0, None, None)),
-    ("one-cycle", (0.25, None, None)),
+    ("constant", (None, None, None, None)), ("step", (None, None, 1, 0.7)), ("cosine", (0.0, None, None, None)),
+    ("one-cycle", (0.25, None, None, None)), ("trapezoid", (0.02, 0.25, None, None)),
 ])  # fmt: skip
 def test_a_schedule_brings_its_own_defaults(schedule, expected):
     train = build_config(overrides={"schedule": schedule}).train
-    assert (train.warmup, train.step_epochs, train.step_factor) == expected
+    assert (train.warmup, train.cooldown, train.step_epochs, train.step_factor) == expected
 
 
 def test_what_is_given_beside_a_new_choice_stays():
@@ -111,6 +111,7 @@ DROPPED = [
     ({"optimizer": "adam", "learning_rate": 0.5}, {"optimizer": "adamw"}, {"learning_rate": 4e-3}),
     ({"schedule": "step", "step_epochs": 3}, {"schedule": "one-cycle"}, {"step_epochs": None, "warmup": 0.25}),
     ({"warmup": 0.5}, {"schedule": "cosine"}, {"warmup": 0.0}),
+    ({"schedule": "trapezoid", "cooldown": 0.5}, {"schedule": "one-cycle"}, {"cooldown": None, "warmup": 0.25}),
     ({"label_smoothing": 0.1}, {"loss": "mse"}, {"label_smoothing": 0.0}),
     ({"pool_size": 3, "pool_stride": 1}, {"pool": "none"}, {"pool_size": None, "pool_stride": None}),
     ({"pool": "none", "channels": (8, 8)}, {"pool": "avg"}, {"pool_size": 2, "pool_stride": 2}),

@@ -62,6 +62,7 @@ def train(
     weight_average: option.WeightAverage = None,
     schedule: option.Schedule = None,
     warmup: option.Warmup = None,
+    cooldown: option.Cooldown = None,
     step_epochs: option.StepEpochs = None,
     step_factor: option.StepFactor = None,
     batch_size: option.BatchSize = None,

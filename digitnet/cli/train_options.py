@@ -161,8 +161,9 @@ Schedule = Annotated[
 ]
 Warmup = Annotated[
     float | None,
-    _rule(help="cosine, one-cycle: share of all steps in which it rises."),
+    _rule(help="cosine, one-cycle, trapezoid: share of all steps in which it rises."),
 ]
+Cooldown = Annotated[float | None, _rule(help="trapezoid: share of all steps in which it falls, at the end.")]
 StepEpochs = Annotated[int | None, _rule(help="step: epochs between two falls.")]
 StepFactor = Annotated[float | None, _rule(help="step: what each fall multiplies it by.")]
 BatchSize = Annotated[int | None, _rule(help="Images per step.")]
