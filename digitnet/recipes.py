@@ -33,9 +33,10 @@ PRESETS: dict[ModelKind, dict[PresetName, Settings]] = {
             "label_smoothing": 0.1, "weight_decay": 0.2, "weight_average": 0.998,
         },
         "handwriting": {
-            "channels": (48, 96, 96, 192), "kernel_size": (5, 3, 3, 3), "padding": "valid", "pool_size": (2, 1, 2, 1),
-            "hidden_sizes": (128,), "epochs": 36, "batch_size": 256, "extra_strokes": 50_000, "nondigits": 40_000,
-            "augment": "all", "dropout": 0.2, "weight_decay": 0.2, "weight_average": 0.998,
+            "channels": (64, 128, 128, 256), "kernel_size": (5, 3, 3, 3), "padding": "valid", "pool_size": (2, 1, 2, 1),
+            "hidden_sizes": (128,), "epochs": 30, "batch_size": 256, "extra_strokes": 50_000, "nondigits": 48_000,
+            "augment": "all", "dropout": 0.2, "schedule": "trapezoid", "learning_rate": 0.002, "weight_decay": 0.2,
+            "weight_average": 0.999,
         },
     },
     "mlp": {
@@ -50,7 +51,8 @@ PRESETS: dict[ModelKind, dict[PresetName, Settings]] = {
         },
         "handwriting": {
             "hidden_sizes": (1024, 512), "batch_norm": True, "dropout": 0.1, "epochs": 40, "batch_size": 256,
-            "extra_strokes": 50_000, "nondigits": 40_000, "augment": "all", "weight_average": 0.998,
+            "extra_strokes": 50_000, "nondigits": 48_000, "augment": "all", "schedule": "trapezoid",
+            "learning_rate": 0.002, "weight_average": 0.999,
         },
     },
 }  # fmt: skip

@@ -40,11 +40,11 @@ def draw_nondigits(count: int, digits: torch.Tensor, targets: torch.Tensor, *, s
 
     def draw(number: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         kinds = [
-            _letters(round(0.35 * number), generator),
+            _letters(round(0.42 * number), generator),
             *(_scribbles(round(share * number), strokes, generator) for strokes, share in SCRIBBLES.items()),
-            _turned(round(0.13 * number), digits, targets, generator),
-            _pairs(round(0.1 * number), digits, generator),
-            _blots(round(0.07 * number), generator),
+            _turned(round(0.1 * number), digits, targets, generator),
+            _pairs(round(0.08 * number), digits, generator),
+            _blots(round(0.05 * number), generator),
         ]
         images = torch.cat(kinds)[torch.randperm(number, generator=generator)]
         return images, torch.zeros(number, dtype=torch.int64)
