@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from itertools import chain
 from statistics import fmean
 
+import torch
+
 from digitnet.comparison import Comparison, compare
 from digitnet.data.digits import Digits
 from digitnet.data.variants import VARIANTS, Variant, vary
@@ -50,6 +52,7 @@ def suite_rows(
     loss_fn: LossFunction,
     model: DigitNet,
     other: DigitNet | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> Iterator[SuiteRow]:
     """Evaluate a network on MNIST as it is, on each changed copy, and on the other sets, in this order.
 
@@ -59,6 +62,7 @@ def suite_rows(
         loss_fn: The network's loss.
         model: The network; its device is where all is read.
         other: A second network on that device, to compare with.
+        dtype: What matrix products run in.
     """
     device = next(model.parameters()).device
     plain = ((digits, split, None) for digits, split in others)
@@ -66,13 +70,13 @@ def suite_rows(
         started = time.perf_counter()
         images = (vary(digits.images, variant) if variant else digits.images).to(device)
         targets = digits.targets.to(device)
-        logits = logits_of(model, images)
+        logits = logits_of(model, images, dtype)
         yield SuiteRow(
             name=variant.name if variant else digits.name,
             split=split,
             variant=variant,
             metrics=count(logits, targets, loss_fn),
-            comparison=compare(logits, logits_of(other, images), targets) if other else None,
+            comparison=compare(logits, logits_of(other, images, dtype), targets) if other else None,
             elapsed_s=time.perf_counter() - started,
         )
 

@@ -12,7 +12,7 @@ import digitnet
 from digitnet import predictor
 from digitnet.errors import CheckpointError, PictureError
 from digitnet.pictures import Prepared, read_digit, read_prepared
-from digitnet.predictor import BATCH_SIZE, Prediction, Unreadable
+from digitnet.predictor import BATCH_SIZE, Classifier, Prediction, Unreadable
 from digitnet.rejection import digit_score
 
 
@@ -45,6 +45,14 @@ def test_an_answer_is_what_the_network_says_of_the_digit(classifier, digit_files
         assert sum(answer.probs) == pytest.approx(1, abs=1e-5)
         assert answer.path == str(path)
     assert sum(f"is-{answer.digit}" in answer.path for answer in expected) >= 7  # it has learnt something
+
+
+def test_in_bfloat16_answers_are_nearly_the_same(classifier, digit_files, expected):
+    coarse = Classifier.load(classifier.path, dtype=torch.bfloat16)
+    answers = coarse.predict(digit_files)
+    for answer, other in zip(answers, expected, strict=True):
+        assert answer.probs == pytest.approx(other.probs, abs=0.02)
+    assert [answer.probs for answer in answers] != [other.probs for other in expected]  # and in no other type
 
 
 def test_an_opened_photo_is_turned_by_its_exif_tag_as_a_file_is(classifier, digit_files, tmp_path):

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from digitnet.cli.options import CheckpointOption, DataDirOption, DeviceOption, choices, parse_share, print_json
+from digitnet.cli.options import (
+    CheckpointOption,
+    DataDirOption,
+    DeviceOption,
+    ReadingPrecisionOption,
+    choices,
+    parse_share,
+    print_json,
+)
 from digitnet.errors import DataError, ThresholdError, UsageError
 
 if TYPE_CHECKING:
@@ -76,6 +84,7 @@ def evaluate(
         ),
     ] = None,
     device: DeviceOption = "auto",
+    precision: ReadingPrecisionOption = "fp32",
 ) -> None:
     """Measure loss and accuracy, per digit too, with the confusion matrix, and whether it is as sure as it is right."""
     least = parse_share(min_accuracy, "--min-accuracy") if min_accuracy is not None else None
@@ -84,13 +93,14 @@ def evaluate(
     _check(suite, datasets, split, nondigits)
 
     from digitnet.console.notes import note_checkpoint
-    from digitnet.device import choose_device, keep_freed_memory
+    from digitnet.device import choose_device, choose_precision, keep_freed_memory
     from digitnet.predictor import Classifier
 
     keep_freed_memory()
-    classifier = Classifier.load(checkpoint, choose_device(device))
+    place = choose_device(device)
+    classifier = Classifier.load(checkpoint, place, choose_precision(precision, place))
     note_checkpoint(classifier)
-    other = Classifier.load(against, classifier.device) if against is not None else None
+    other = Classifier.load(against, classifier.device, classifier.dtype) if against is not None else None
     if other:
         note_checkpoint(other)
     if suite:
@@ -124,17 +134,17 @@ def _evaluate_set(
     from digitnet import reports
     from digitnet.comparison import compare
     from digitnet.console.evaluations import print_comparison, print_evaluation, print_telling
-    from digitnet.evaluation import assess, count, logits_of
+    from digitnet.evaluation import assess, count
     from digitnet.losses import build_loss
 
     loss_fn = build_loss(classifier.checkpoint.config.train.loss)
     digits = digits.to(classifier.device)
     started = time.perf_counter()
-    logits = logits_of(classifier.model, digits.images)
+    logits = classifier.logits(digits.images)
     metrics = count(logits, digits.targets, loss_fn)
     elapsed_s = time.perf_counter() - started
     sureness = assess(logits, digits.targets, classifier.checkpoint.calibration)
-    comparison = compare(logits, logits_of(other.model, digits.images), digits.targets) if other else None
+    comparison = compare(logits, other.logits(digits.images), digits.targets) if other else None
     telling = _tell(classifier, logits, nondigits) if nondigits else None
     if json_:
         report = reports.evaluation_report(classifier, digits, part, metrics, sureness, elapsed_s)
@@ -152,10 +162,10 @@ def _evaluate_set(
 def _tell(classifier: Classifier, digits: Tensor, folder: Path) -> Telling:
     """Compare the logits of digits, (N, 10), with those of a folder's pictures."""
     from digitnet.data.folder import load_unlabelled
-    from digitnet.evaluation import logits_of, tell
+    from digitnet.evaluation import tell
 
     images, objected = load_unlabelled(folder)
-    others = logits_of(classifier.model, images.to(classifier.device))
+    others = classifier.logits(images)
     return tell(digits, others, objected.to(classifier.device), classifier.checkpoint.calibration)
 
 
@@ -176,7 +186,7 @@ def _evaluate_suite(
     mnist = load_digits("mnist", "test", data_dir=data_dir)
     others = [_load_unseen(dataset, None, None, classifier, other) for dataset in datasets]
     loss_fn = build_loss(classifier.checkpoint.config.train.loss)
-    rows = suite_rows(mnist, others, loss_fn, classifier.model, other.model if other else None)
+    rows = suite_rows(mnist, others, loss_fn, classifier.model, other.model if other else None, classifier.dtype)
     if json_:
         done = list(rows)
         print_json(reports.suite_report(classifier, other, done))

@@ -9,7 +9,7 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-from digitnet.config import DeviceName
+from digitnet.config import DeviceName, PrecisionName
 from digitnet.errors import UsageError
 
 
@@ -35,6 +35,15 @@ DataDirOption = Annotated[
 ]
 DeviceOption = Annotated[
     DeviceName, typer.Option(metavar="NAME", help=f"{choices(DeviceName)}; auto takes a GPU where there is one.")
+]
+ReadingPrecisionOption = Annotated[
+    PrecisionName,
+    typer.Option(
+        "--precision",
+        metavar="NAME",
+        help=f"{choices(PrecisionName)}; bf16 is faster where the hardware multiplies in it, as auto finds out, and "
+        "probabilities are right to two digits.",
+    ),
 ]
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
-from digitnet.cli.options import CheckpointOption, DeviceOption, parse_rate, print_json
+from digitnet.cli.options import CheckpointOption, DeviceOption, ReadingPrecisionOption, parse_rate, print_json
 from digitnet.config import REJECT_RATE
 from digitnet.errors import PictureError, ThresholdError, UsageError
 
@@ -60,6 +60,7 @@ def predict(
         bool, typer.Option("--fail-on-reject", help="End with exit code 4 where a picture is turned away.")
     ] = False,
     device: DeviceOption = "auto",
+    precision: ReadingPrecisionOption = "fp32",
 ) -> None:
     """Read the digit in each picture, which should hold one digit and nothing else; what is none is turned away.
 
@@ -73,11 +74,12 @@ def predict(
 
     from digitnet import reports
     from digitnet.console.notes import counting, note, note_checkpoint
-    from digitnet.device import choose_device, keep_freed_memory
+    from digitnet.device import choose_device, choose_precision, keep_freed_memory
     from digitnet.predictor import Classifier, Unreadable
 
     keep_freed_memory()
-    classifier = Classifier.load(checkpoint, choose_device(device))
+    place = choose_device(device)
+    classifier = Classifier.load(checkpoint, place, choose_precision(precision, place))
     note_checkpoint(classifier)
     print_answer = _printer(form, top_k, number)
     kept: list[Prediction | NumberPrediction | Unreadable] = []
