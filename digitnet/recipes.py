@@ -34,9 +34,9 @@ PRESETS: dict[ModelKind, dict[PresetName, Settings]] = {
         },
         "handwriting": {
             "channels": (64, 128, 128, 256), "kernel_size": (5, 3, 3, 3), "padding": "valid", "pool_size": (2, 1, 2, 1),
-            "hidden_sizes": (128,), "epochs": 30, "batch_size": 256, "extra_strokes": 50_000, "nondigits": 48_000,
-            "augment": "all", "dropout": 0.2, "schedule": "trapezoid", "learning_rate": 0.002, "weight_decay": 0.2,
-            "weight_average": 0.999,
+            "hidden_sizes": (128,), "epochs": 44, "batch_size": 256, "extra_strokes": 50_000, "nondigits": 48_000,
+            "augment": "all", "dropout": 0.2, "schedule": "trapezoid", "cooldown": 0.6, "learning_rate": 0.002,
+            "weight_decay": 0.2, "weight_average": 0.999,
         },
     },
     "mlp": {
