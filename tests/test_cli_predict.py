@@ -165,16 +165,49 @@ def test_a_folder_is_read_in_the_order_of_its_names_wherever_its_links_lead(pred
     assert sorted(Path(name) for name in names) == [Path(name) for name in names]
 
 
-def test_a_reader_that_goes_away_ends_it_quietly(run_folder, digit_files):
-    command = [sys.executable, "-m", "digitnet", "predict", "--checkpoint", run_folder, "--csv", "-"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("predict", "--csv", "PICTURES"), "Using"),
+        (("predict", "--json", "PICTURES"), "Using"),  # all at once, at the end
+        (("info",), "Using"),  # a table, by Rich
+        (("info", "--json"), "Using"),
+        (("predict", "--help"), ""),
+        (("--version",), ""),
+    ],
+    ids=" ".join,
+)
+def test_a_reader_that_goes_away_ends_it_quietly_with_the_code_of_a_broken_pipe(
+    run_folder, digit_files, arguments, said
+):
+    paths = [str(digit_files[0].parent) if argument == "PICTURES" else argument for argument in arguments]
+    chosen = {"predict": ["--checkpoint", run_folder], "info": [run_folder]}.get(arguments[0] if said else "", [])
+    command = [sys.executable, "-m", "digitnet", *paths, *chosen]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.close()
-        process.stdin.write(b"\n".join(map(bytes, digit_files * 50)))
-        process.stdin.close()
-        said = process.stderr.read().decode()
-    assert "Traceback" not in said
-    assert "Exception ignored" not in said
-    assert process.returncode != 0
+        shown = process.stderr.read().decode()
+    assert process.returncode == 141
+    assert [line.split()[0] for line in shown.splitlines()] == ([said] if said else [])
+
+
+def test_the_fault_decides_the_code_where_nobody_reads_what_it_was(run_folder):
+    for arguments, code in ((["nonsense"], 2), (["info", "gone"], 1)):
+        command = [sys.executable, "-m", "digitnet", *arguments]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            process.stderr.close()
+            assert process.stdout.read() == b""
+        assert process.returncode == code
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no such device here")
+@pytest.mark.parametrize("arguments", [["info"], ["info", "--json"], ["--help"]], ids=" ".join)
+def test_results_that_cannot_be_written_are_a_failure(run_folder, arguments):
+    command = [sys.executable, "-m", "digitnet", *arguments, *([] if "--help" in arguments else [run_folder])]
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(command, check=False, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120)
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1] == "error: No space left on device"
+    assert "Traceback" not in ended.stderr
 
 
 # What is turned away.

@@ -25,6 +25,8 @@ from digitnet.cli.predict import predict
 from digitnet.cli.train import train
 from digitnet.errors import DigitnetError, printable
 
+READER_GONE = 141  # as a shell says of what SIGPIPE ended: 128 and the signal's number, as 130 is of Ctrl-C's
+
 
 @contextmanager
 def _one_line_errors(ctx: typer.Context) -> Iterator[None]:
@@ -41,8 +43,9 @@ def _one_line_errors(ctx: typer.Context) -> Iterator[None]:
         _fail(f"{message[0].lower()}{message[1:]}; see {where.command_path} --help", error.exit_code)
     except KeyboardInterrupt:
         _fail("interrupted", 130)
-    except BrokenPipeError:
-        raise  # typer ends quietly: the reader of our output has gone
+    except (BrokenPipeError, SystemExit):  # Rich makes the second of the first; nobody else here ends so
+        _discard_output()
+        raise typer.Exit(READER_GONE) from None
     except OSError as error:
         if error.strerror is None:
             raise
@@ -50,8 +53,20 @@ def _one_line_errors(ctx: typer.Context) -> Iterator[None]:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    typer.echo(f"error: {printable(message)}", err=True)
+    with suppress(BrokenPipeError):
+        typer.echo(f"error: {printable(message)}", err=True)
+    _discard_output()
     raise typer.Exit(code)
+
+
+def _discard_output() -> None:
+    """Let what cannot be written go nowhere: to write it once more, as Python ends, would be one more error."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(nowhere, stream.fileno())
 
 
 class _Group(TyperGroup):
@@ -61,7 +76,9 @@ class _Group(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         with _one_line_errors(ctx):
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            sys.stdout.flush()  # a full disk is a failure, too
+            return result
 
 
 app = typer.Typer(
