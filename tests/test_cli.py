@@ -164,7 +164,7 @@ WRONG = [
     ["predict", "--reject-rate", "-1%", "a.png"],
     ["predict", "--reject-rate", "nan", "a.png"],
     ["predict", "--number", "--top-k", "2", "a.png"],
-    ["predict", "--number", "--reject-rate", "1%", "a.png"],
+    ["predict", "--number", "--reject-rate", "2", "a.png"],
     ["info", "a", "b"],
 ]
 

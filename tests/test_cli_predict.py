@@ -190,7 +190,7 @@ def test_a_reader_that_goes_away_ends_it_quietly_with_the_code_of_a_broken_pipe(
     assert [line.split()[0] for line in shown.splitlines()] == ([said] if said else [])
 
 
-def test_the_fault_decides_the_code_where_nobody_reads_what_it_was(run_folder):
+def test_the_fault_decides_the_code_where_nobody_reads_what_it_was():
     for arguments, code in ((["nonsense"], 2), (["info", "gone"], 1)):
         command = [sys.executable, "-m", "digitnet", *arguments]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:

@@ -52,7 +52,7 @@ def predict(
         str | None,
         typer.Option(
             metavar="SHARE",
-            help="Turn away what is less like a digit than all but this share of real ones: 0.01 or 1%. "
+            help="Turn away what is less like a digit, or a number, than all but this share of real ones: 0.01 or 1%. "
             f"0 accepts all that has ink. Left out: {REJECT_RATE:.0%}.",
         ),
     ] = None,
@@ -61,7 +61,7 @@ def predict(
     ] = False,
     device: DeviceOption = "auto",
 ) -> None:
-    """Read the digit in each picture, which should hold one digit and nothing else; what is none is turned away.
+    """Read the digit, or with --number the number, in each picture; what is none is turned away.
 
     Dark on light or light on dark, of any size, turned as its EXIF data say. A file that cannot be read is reported
     on its own, the rest go on, and the exit code is 3.
@@ -111,8 +111,6 @@ def _check(given: Mapping[str, Any]) -> None:
         "--csv has no place for what --show adds; give --json or --jsonl, or neither": csv and given["show"],
         "--number gives the likeliest number alone, so --top-k has no meaning with it": number and given["top_k"],
         "--show is for pictures of one digit; --number --json gives a box for each": number and given["show"],
-        "--reject-rate is for pictures of one digit; --number leaves nothing that has ink unread": number
-        and given["reject_rate"] is not None,
         # A shell's unset variable; the empty path would be the folder that we are in.
         "one of the inputs is empty": "" in given["inputs"],
     }
@@ -138,7 +136,7 @@ def _answers(
         return classifier.predict_files(expand(inputs), reject_rate=reject_rate, show=show)
     from digitnet.numbers import read_numbers
 
-    return read_numbers(classifier, expand(inputs))
+    return read_numbers(classifier, expand(inputs), reject_rate=reject_rate)
 
 
 def _printer(form: Form, top_k: int, number: bool) -> Callable[[Prediction | NumberPrediction | Unreadable], None]:
