@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import save_png
+from PIL import Image
 from test_cli import invoke
 
 from digitnet.data.strokes import draw_strokes
@@ -130,6 +131,36 @@ def test_a_name_that_is_no_text_and_one_that_would_steer_the_terminal_are_answer
 def test_a_list_with_bytes_that_are_no_text_is_read_too(predict, digit_files):
     result = predict("--jsonl", "-", input=b"\xff-gone.png\n" + bytes(digit_files[0]) + b"\n", code=3)
     assert [json.loads(line)["path"] for line in result.stdout.splitlines()][1:] == [str(digit_files[0])]
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.gif", "a.tif", "a.webp", "a.bmp", "a.pgm"])
+def test_a_picture_on_stdin_is_read_itself(predict, digit_files, name):
+    with Image.open(digit_files[0]) as picture:
+        picture.resize((280, 280)).save(name)
+    (line,) = predict("--jsonl", name).stdout.splitlines()
+    (piped,) = predict("--jsonl", "-", input=Path(name).read_bytes()).stdout.splitlines()
+    assert json.loads(piped) == json.loads(line) | {"path": "-"}
+
+
+def test_a_picture_on_stdin_may_be_large_or_damaged_and_stands_among_others(predict, digit_files):
+    noise = torch.randint(256, (900, 900), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    large = save_png(Path("large.png"), noise).read_bytes()  # more than is read at once
+    assert predict("-", digit_files[0], input=large).stdout.splitlines()[0].startswith("-: ")
+    assert json.loads(predict("--number", "--jsonl", "-", input=digit_files[0].read_bytes()).stdout)["path"] == "-"
+    result = predict("-", digit_files[0], input=large[:5000], code=3)
+    assert result.stderr.splitlines()[1] == (
+        "error: cannot read the picture on stdin: the picture is damaged or cut short"
+    )
+    assert digit_files[0].name in result.stdout
+
+
+def test_what_is_neither_a_list_nor_a_picture_is_said_to_be(predict):
+    for data in (b"\x7fELF\x02\x01\x01\0\0\0\n\n\n", b"a.png\0b.png\0"):
+        result = predict("-", input=data, code=2)
+        assert result.stdout == ""
+        assert result.stderr.splitlines()[1:] == [
+            "error: stdin holds neither names of pictures, a line each, nor a picture that digitnet can read"
+        ]
 
 
 @pytest.mark.timeout(60)
