@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from digitnet.console.tables import new_table, print_pairs
 from digitnet.runs import BEST
 
 if TYPE_CHECKING:
-    from digitnet.adapting import AdaptResult, FoldResult
+    from digitnet.adapting import AdaptResult
     from digitnet.calibration import Calibration
     from digitnet.checkpoint import Adaptation, Checkpoint
     from digitnet.engine import EpochResult
@@ -52,15 +53,7 @@ def print_run(folder: Path, checkpoint: Checkpoint, last: EpochResult, data_dir:
     )
 
 
-def fold_line(fold: FoldResult) -> str:
-    """Put a fold into a line of text."""
-    return (
-        f"part {fold.fold}/{fold.folds}, kept out: of {fold.count}, {fold.before} were read right before, "
-        f"and {fold.after} after"
-    )
-
-
-def print_adaptation(path: Path | None, adaptation: Adaptation, result: AdaptResult) -> None:
+def print_adaptation(path: Path | None, adaptation: Adaptation, result: AdaptResult, pictures: Sequence[Path]) -> None:
     """Sum up what adapting came to: the hand and the validation images before and after, and what to type next."""
     program, count = os.environ.get("DIGITNET_PROG", "digitnet"), result.pictures
     before, after = result.validation_before, result.validation_after
@@ -71,11 +64,21 @@ def print_adaptation(path: Path | None, adaptation: Adaptation, result: AdaptRes
         ("", f"a network adapted without it, in {len(result.folds)} parts{gain}"),
         ("learnt", f"{result.learnt / count:.2%} after, of the pictures it has learnt: no measure of new ones"),
         ("validation", f"{before.accuracy:.2%} before, {after.accuracy:.2%} after, on {adaptation.rehearsal}"),
+        *_misread_pairs(result, pictures),
         ("time", f"{result.elapsed_s:.1f} s, {adaptation.steps} steps for each of {len(result.folds) + 1} networks"),
         ("saved", str(path) if path else "nothing"),
     )
     if path:
         print_pairs(("next", f"{program} predict --checkpoint {shlex.quote(str(path.parent))} YOUR_PICTURE.png"))
+
+
+def _misread_pairs(result: AdaptResult, pictures: Sequence[Path]) -> list[tuple[str, str]]:
+    """Name each picture that is read wrongly before or after, with what it was read as."""
+    found = [(path, reading) for path, reading in zip(pictures, result.readings, strict=True) if reading.misread]
+    return [
+        ("" if index else "misread", f"{path}: a {r.label}, read as {r.before} before, {r.after} after")
+        for index, (path, r) in enumerate(found)
+    ]
 
 
 def print_info(checkpoint: Checkpoint, layers: list[Layer]) -> None:

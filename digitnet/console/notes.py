@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from digitnet.errors import printable
 
 if TYPE_CHECKING:  # each command brings in what it uses, and Rich is for tables and bars alone
+    from digitnet.adapting import AdaptResult, FoldResult, TuneStep
     from digitnet.engine import EpochResult, Result
     from digitnet.predictor import Classifier
 
@@ -77,6 +78,56 @@ def epoch_line(result: EpochResult) -> str:
         f"{f'{result.epoch}/{result.epochs}':<8}{result.train_loss:8.4f}{result.train_accuracy:10.2%}"
         f"{result.validation.loss:13.4f}{result.validation.accuracy:10.2%}{result.images_per_s:10,.0f}"
         f"{result.elapsed_s:9.1f}{'  best' if result.best else ''}"
+    )
+
+
+@contextmanager
+def adapting_view() -> Iterator[Callable[[TuneStep | FoldResult | AdaptResult], None]]:
+    """Show adapting on stderr: what is to come, a line for each fold, and in a terminal a bar that moves."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    from digitnet.adapting import FoldResult, TuneStep
+
+    console = Console(stderr=True, highlight=False)
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=8),
+        TimeRemainingColumn(compact=True),
+        TextColumn("left"),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    with bar:
+        task = bar.add_task("network 1", total=None)
+        told = False
+
+        def show(result: TuneStep | FoldResult | AdaptResult) -> None:
+            nonlocal told
+            if isinstance(result, TuneStep):
+                if not told:
+                    told = True
+                    text = (
+                        f"{result.networks} fine-tunes of {result.steps} steps: one to use, the others to judge it by"
+                    )
+                    console.print(Text(text), soft_wrap=True)
+                done = (result.network - 1) * result.steps + result.step
+                description = f"network {result.network}/{result.networks} step {result.step}/{result.steps}"
+                bar.update(task, description=description, total=result.networks * result.steps)
+                bar.update(task, completed=done, refresh=True)
+            elif isinstance(result, FoldResult):
+                console.print(Text(fold_line(result)), soft_wrap=True)
+
+        yield show
+
+
+def fold_line(fold: FoldResult) -> str:
+    """Put a fold into a line of text."""
+    return (
+        f"part {fold.fold}/{fold.folds}, kept out: of {fold.count}, {fold.before} were read right before, "
+        f"and {fold.after} after"
     )
 
 
