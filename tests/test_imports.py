@@ -17,7 +17,7 @@ data.folder data.labelled data.load
 models losses optim metrics stopping comparison summary capture gauge rejection calibration
 runs checkpoint evaluation suite
 engine training predictor numbers adapting
-console.notes console.tables console.answers console.networks console.evaluations reports
+console.tables console.notes console.answers console.networks console.evaluations reports
 cli.options cli.train_options cli.train cli.adapt cli.eval cli.predict cli.info cli
 """
 ORDER = LAYERS.split()

@@ -124,7 +124,7 @@ def _refuse_known(base: Classifier, own: Digits) -> None:
 
     if bool((read(base.model, own.images.to(base.device)).cpu() == own.targets).all()):
         raise ThresholdError(
-            f"not adapted: the network reads all {len(own)} pictures right as it is, and adapting is for what it misreads"
+            f"not adapted: the network reads all {len(own)} pictures right as it is; adapting is for what it misreads"
         )
 
 

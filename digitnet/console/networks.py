@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import os
 import shlex
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from digitnet.config import REJECT_RATE
-from digitnet.console.tables import new_table, print_pairs
+from digitnet.console.tables import (
+    NAME_WIDTH,
+    WIDE,
+    new_table,
+    print_commands,
+    print_pairs,
+    print_table,
+    terminal_width,
+    wrapped,
+)
 from digitnet.runs import BEST
 
 if TYPE_CHECKING:
@@ -48,8 +56,10 @@ def print_run(folder: Path, checkpoint: Checkpoint, last: EpochResult, data_dir:
             f"{last.elapsed_s:.1f} s on {record.device} in {record.precision}; {STOPS[last.stop or 'epochs']}",
         ),
         ("saved", str(path)),
-        ("next", f"{program} eval --checkpoint {shlex.quote(str(folder))}{data}"),
-        ("", f"{program} predict --checkpoint {shlex.quote(str(folder))} YOUR_PICTURE.png"),
+    )
+    print_commands(
+        f"{program} eval --checkpoint {shlex.quote(str(folder))}{data}",
+        f"{program} predict --checkpoint {shlex.quote(str(folder))} YOUR_PICTURE.png",
     )
 
 
@@ -69,7 +79,7 @@ def print_adaptation(path: Path | None, adaptation: Adaptation, result: AdaptRes
         ("saved", str(path) if path else "nothing"),
     )
     if path:
-        print_pairs(("next", f"{program} predict --checkpoint {shlex.quote(str(path.parent))} YOUR_PICTURE.png"))
+        print_commands(f"{program} predict --checkpoint {shlex.quote(str(path.parent))} YOUR_PICTURE.png")
 
 
 def _misread_pairs(result: AdaptResult, pictures: Sequence[Path]) -> list[tuple[str, str]]:
@@ -83,8 +93,6 @@ def _misread_pairs(result: AdaptResult, pictures: Sequence[Path]) -> list[tuple[
 
 def print_info(checkpoint: Checkpoint, layers: list[Layer]) -> None:
     """Show what a checkpoint is made of and how it came about."""
-    from rich.console import Console
-
     table = new_table("layer", "kind", "output", "parameters", "multiply-adds")
     table.columns[1].justify = "left"
     for layer in layers:
@@ -93,7 +101,7 @@ def print_info(checkpoint: Checkpoint, layers: list[Layer]) -> None:
     table.add_section()
     parameters, multiply_adds = sum(x.parameters for x in layers), sum(x.multiply_adds for x in layers)
     table.add_row("in all", "", "", f"{parameters:,}", f"{multiply_adds:,}")
-    Console(highlight=False).print(table)
+    print_table(table)
     r = checkpoint.record
     where = f", on {r.adaptation.rehearsal}" if r.adaptation else ""  # which stands in for data that was missing
     print_pairs(
@@ -113,8 +121,7 @@ def print_info(checkpoint: Checkpoint, layers: list[Layer]) -> None:
         print_pairs(("adapted", f"from {a.source} to {a.size:,} pictures of {a.dataset}, rehearsing {a.rehearsal}"))
     for name, settings in checkpoint.config.to_dict().items():
         shown = ", ".join(f"{key} {_setting(value)}" for key, value in settings.items())
-        lines = textwrap.wrap(shown, width=68, break_long_words=False)
-        print_pairs((name, lines[0]), *(("", line) for line in lines[1:]))
+        print(wrapped(f"{name:<{NAME_WIDTH}}{shown}", NAME_WIDTH, min(terminal_width(), WIDE - 1)))
 
 
 def _calibration_line(calibration: Calibration) -> str:
