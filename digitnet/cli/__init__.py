@@ -8,9 +8,11 @@ from __future__ import annotations
 import atexit
 import gc
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -23,9 +25,17 @@ from digitnet.cli.eval import evaluate
 from digitnet.cli.info import info
 from digitnet.cli.predict import predict
 from digitnet.cli.train import train
-from digitnet.errors import DigitnetError, printable
+from digitnet.errors import DigitnetError, UsageError, printable
 
 READER_GONE = 141  # as a shell says of what SIGPIPE ended: 128 and the signal's number, as 130 is of Ctrl-C's
+# What the libraries say, and how a person would.
+PLAIN = {
+    "Value error, ": "",
+    "Input should be a valid integer.*": "a whole number is needed, such as 10",
+    "Input should be a valid number.*": "a number is needed, such as 0.1",
+    r"(option: --lr) .*": r"\1 (it is called --learning-rate)",
+}
+PATHS = ("--config", "--data-dir", "--dataset", "--nondigits", "--output")
 
 
 @contextmanager
@@ -36,7 +46,9 @@ def _one_line_errors(ctx: typer.Context) -> Iterator[None]:
     except DigitnetError as error:
         _fail(str(error), error.exit_code)
     except typer.TyperException as error:
-        message = error.format_message().removesuffix(".").replace("Value error, ", "")
+        message = error.format_message().removesuffix(".")
+        for said, meant in PLAIN.items():
+            message = re.sub(said, meant, message)
         if not message:  # no command at all: typer shows the help
             raise
         where = getattr(error, "ctx", None) or ctx  # the command's, which is below the group's
@@ -72,6 +84,10 @@ def _discard_output() -> None:
 class _Group(TyperGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         with _one_line_errors(ctx):
+            for option, value in pairwise([*args, "end"]):
+                # A shell's unset variable; the empty path would be the folder that we are in.
+                if (value == "" and option in PATHS) or (option.endswith("=") and option[:-1] in PATHS):
+                    raise UsageError(f"{option.removesuffix('=')} is given, but empty")
             return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:

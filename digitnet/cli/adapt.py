@@ -61,7 +61,8 @@ def adapt(
     from digitnet.adapting import adapt as adapt_network
     from digitnet.console.networks import print_adaptation
     from digitnet.console.notes import adapting_view
-    from digitnet.data.labelled import find_labelled, load_labelled
+    from digitnet.data.folder import class_pictures, pictures_in
+    from digitnet.data.labelled import load_labelled
     from digitnet.device import choose_device, keep_freed_memory
     from digitnet.runs import BEST, check_run_name
 
@@ -69,7 +70,8 @@ def adapt(
     place = choose_device(device)
     check_run_name(name)
     base = _load_base(checkpoint, place)
-    own, paths = load_labelled(folder), [path for path, _ in find_labelled(folder)]
+    own = load_labelled(folder)
+    paths = [*(path for path, _ in class_pictures(folder)), *pictures_in(folder)]  # in the order of `own`
     _refuse_known(base, own)
     train, validation = _load_rehearsal(base.checkpoint.record, data_dir)
     stem = f"{base.checkpoint.config.kind}-{folder.resolve().name}"

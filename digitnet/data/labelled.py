@@ -16,14 +16,15 @@ NAME = re.compile(r"([0-9])(?:[-_ (].*)?", re.DOTALL)
 EXPECTED = "pictures in sub-folders 0 to 9, or with names that begin with their digit, such as 7.jpg or 7-anna.png"
 
 
-def find_labelled(folder: Path) -> list[tuple[Path, int]]:
-    """List the labelled pictures of a folder, in the order in which ``load_labelled`` has them.
+def load_labelled(folder: Path) -> Digits:
+    """Load the labelled pictures of a folder, each made what MNIST would have made of it.
 
     A picture in a sub-folder 0 to 9 has that label; one in the folder itself is labelled by its name. What is in other
     sub-folders, or is no picture, is passed over.
 
     Raises:
-        DataError: There is no such folder or no picture in it; a picture is not labelled, or all are of one digit.
+        DataError: There is no such folder or no picture in it; a picture is not labelled, cannot be read or is blank;
+            or all pictures are of one digit, or the same.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: there is no such folder; expected one with {EXPECTED}")
@@ -36,16 +37,6 @@ def find_labelled(folder: Path) -> list[tuple[Path, int]]:
             f"{folder}: every picture there is a {labels.pop()}; pictures of at least two digits are needed, "
             "or nothing would show what else is now taken for one"
         )
-    return pictures
-
-
-def load_labelled(folder: Path) -> Digits:
-    """Load the labelled pictures of a folder, each made what MNIST would have made of it.
-
-    Raises:
-        DataError: As for ``find_labelled``; or a picture cannot be read or is blank, or all pictures are the same.
-    """
-    pictures = find_labelled(folder)
     images = torch.from_numpy(read_pictures([path for path, _ in pictures]))[:, None]
     targets = torch.tensor([label for _, label in pictures])
     if bool((images == images[0]).all()):
