@@ -10,8 +10,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import time
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from digitnet.config import NUM_CLASSES, TrainConfig
 from digitnet.data.digits import Digits
 from digitnet.data.load import add_strokes, load_nondigits
 from digitnet.device import choose_precision, generator
-from digitnet.engine import CPU, fit
+from digitnet.engine import CPU, StepResult, fit
 from digitnet.errors import CheckpointError
 from digitnet.evaluation import count, evaluate, logits_of
 from digitnet.losses import LossFunction, build_loss
@@ -38,6 +37,35 @@ OWN_SHARE = 0.1  # of the images trained on, where there are pictures of all ten
 SHARES = (0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
 FOLDS = 3  # with the network to use, four fine-tunes, some 40 seconds of one core
 SLACK = 0.001  # of the validation images: how much worse the network may read them
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneStep:
+    """Where the fine-tunes are, some twenty times each."""
+
+    network: int
+    """Which of them, from 1: the network to use, and then one for each fold."""
+    networks: int
+    step: int
+    """Updates of this one so far."""
+    steps: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What a picture was read as."""
+
+    label: int
+    """The digit that it is."""
+    before: int
+    """By the network as it was."""
+    after: int
+    """By a network adapted without it."""
+
+    @property
+    def misread(self) -> bool:
+        """Whether it is read wrongly before or after."""
+        return not self.label == self.before == self.after
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +89,8 @@ class AdaptResult:
     pictures: int
     folds: tuple[FoldResult, ...]
     """Together they hold each picture once."""
+    readings: tuple[Reading, ...]
+    """Of each picture, in the order given."""
     share: float
     """How far the weights went from the old ones to the fine-tuned ones, one of ``SHARES``; in the folds, too."""
     learnt: int
@@ -90,13 +120,13 @@ class AdaptResult:
 
     @property
     def kept(self) -> bool:
-        """Whether the new network is worth having: it forgets nothing, and reads the hand no worse."""
-        return not self.forgets and self.after >= self.before
+        """Whether the new network is worth having: it forgets nothing, and reads the hand better."""
+        return not self.forgets and self.after > self.before
 
 
 def adapt(
     checkpoint: Checkpoint, own: Digits, train: Digits, validation: Digits, rule: TrainConfig, device: torch.device
-) -> Iterator[FoldResult | AdaptResult]:
+) -> Iterator[TuneStep | FoldResult | AdaptResult]:
     """Fine-tune a network on pictures of one's own: once on all of them to use, and once for each fold to judge by.
 
     How far the weights go is chosen on the validation images, so that their figure is a little too good, and the
@@ -111,7 +141,7 @@ def adapt(
         device: Where to.
 
     Yields:
-        A FoldResult for each fold, and an AdaptResult at the end.
+        TuneSteps, a FoldResult after those of each fold, and an AdaptResult at the end.
 
     Raises:
         DigitnetError: The loss is no longer a finite number.
@@ -120,20 +150,27 @@ def adapt(
     train, nondigits = rehearsal(checkpoint.config.train, train, rule, device)
     own, validation = own.to(device), validation.to(device)
     old, loss_fn = place(checkpoint.build(), device), build_loss(rule.loss)
-    before = evaluate(old, validation, loss_fn)
-    tuned = _fine_tuned(checkpoint, own, train, nondigits, rule)
+    before, read_before = evaluate(old, validation, loss_fn), read(old, own.images)
+    parts = fold_indices(own.images, own.targets, rule.seed)
+    networks = len(parts) + 1
+    tuned = yield from _fine_tune(checkpoint, own, train, nondigits, rule, 1, networks)
     share, model, logits, after = _go_towards(old, tuned, validation, before, loss_fn)
     folds: list[FoldResult] = []
-    parts = fold_indices(own.images, own.targets, rule.seed)
-    for unseen in parts:
+    read_after = torch.empty_like(read_before)
+    for fold, unseen in enumerate(parts, start=1):
         learnt = own.take(torch.cat([part for part in parts if part is not unseen]))
-        judged = blend(old, _fine_tuned(checkpoint, learnt, train, nondigits, rule), share)
-        folds.append(_judge(old, judged, own.take(unseen), len(folds) + 1, len(parts)))
+        tuned = yield from _fine_tune(checkpoint, learnt, train, nondigits, rule, fold + 1, networks)
+        read_after[unseen] = read(blend(old, tuned, share), own.images[unseen])
+        folds.append(_judge(read_before[unseen], read_after[unseen], own.targets[unseen], fold, len(parts)))
         yield folds[-1]
     yield AdaptResult(
         pictures=len(own),
         folds=tuple(folds),
-        learnt=_right(model, own),
+        readings=tuple(
+            Reading(label=label, before=first, after=last)
+            for label, first, last in zip(own.targets.tolist(), read_before.tolist(), read_after.tolist(), strict=True)
+        ),
+        learnt=int((read(model, own.images) == own.targets).sum()),
         share=share,
         validation_before=before,
         validation_after=after,
@@ -183,14 +220,22 @@ def rehearsal(
     return digits.to(device), nondigits
 
 
-def _fine_tuned(
-    checkpoint: Checkpoint, own: Digits, train: Digits, nondigits: Tensor | None, rule: TrainConfig
-) -> DigitNet:
+def _fine_tune(
+    checkpoint: Checkpoint,
+    own: Digits,
+    train: Digits,
+    nondigits: Tensor | None,
+    rule: TrainConfig,
+    network: int,
+    networks: int,
+) -> Generator[TuneStep, None, DigitNet]:
     """Return a copy of the checkpoint's network, fine-tuned for the rule's steps on the digits' device."""
     device = own.images.device
     model = place(checkpoint.build(), device)
     digits = mix(own, train, (rule.steps or 1) * rule.batch_size, rule.seed)
-    deque(fit(model, digits, own, rule, choose_precision(rule.precision, device), nondigits), maxlen=0)
+    for result in fit(model, digits, own, rule, choose_precision(rule.precision, device), nondigits):
+        if isinstance(result, StepResult):
+            yield TuneStep(network=network, networks=networks, step=result.step, steps=result.total_steps)
     return model
 
 
@@ -213,13 +258,15 @@ def _forgets(before: Metrics, after: Metrics) -> bool:
     return before.correct - after.correct > SLACK * before.count
 
 
-def _judge(old: DigitNet, new: DigitNet, unseen: Digits, fold: int, folds: int) -> FoldResult:
-    before, after = _right(old, unseen), _right(new, unseen)
-    return FoldResult(fold=fold, folds=folds, count=len(unseen), before=before, after=after)
+def _judge(before: Tensor, after: Tensor, targets: Tensor, fold: int, folds: int) -> FoldResult:
+    """Count what was read right of a fold's pictures, (N,) digits each."""
+    right = [int((digits == targets).sum()) for digits in (before, after)]
+    return FoldResult(fold=fold, folds=folds, count=len(targets), before=right[0], after=right[1])
 
 
-def _right(model: DigitNet, digits: Digits) -> int:
-    return int((logits_of(model, digits.images).argmax(1) == digits.targets).sum())
+def read(model: DigitNet, images: Tensor) -> Tensor:
+    """Read images, (N, 1, 28, 28) uint8: (N,) int64."""
+    return logits_of(model, images).argmax(1)
 
 
 def fold_indices(images: Tensor, targets: Tensor, seed: int) -> tuple[Tensor, ...]:

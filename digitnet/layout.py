@@ -25,6 +25,8 @@ _SPECK = 0.1  # of it: what is smaller both ways is dirt
 _REACH = 0.15  # of it: how far from a digit its dots and broken ends may be
 _STEEPEST = 0.3  # how much a line may rise or fall, per width: 17 degrees
 _STACKED = 0.6  # of the narrower part: what shares so many columns is one digit
+_ONCE = 1.3  # strokes in a column of a ruled line, on average; rough edges and crossed digits make some more
+_BLOT = 0.5  # of a line's height: a pen as wide writes no digits
 _CUT_WIDTH = 0.6  # of a line's height: ink that is wider may be two digits that touch
 
 
@@ -75,7 +77,9 @@ def find_lines(mask: Mask) -> list[Line]:
         PictureError: There are hundreds of them, as on a page of print.
     """
     parts = connected(mask)
-    kept, is_main, typical = _sort_out(parts, mask.shape)
+    labels = np.full(mask.shape, -1, np.int32)
+    labels[mask] = parts.labels
+    kept, is_main, typical = _sort_out(parts, labels)
     mains = np.flatnonzero(is_main)
     if len(mains) == 0:
         return []
@@ -86,8 +90,6 @@ def find_lines(mask: Mask) -> list[Line]:
     groups = [np.concatenate([digits[index] for index in line]) for line in lines]
     small = np.flatnonzero(kept & ~is_main)[: 10 * MOST_PARTS]
     owner = _owners(parts.box[small], parts.box[mains], typical)
-    labels = np.full(mask.shape, -1, np.int32)
-    labels[mask] = parts.labels
     found, left = [], _MOST_PIECES
     for group in groups:
         found.append(_line(labels, parts, mains[group], small[np.isin(owner, group)], left))
@@ -101,8 +103,12 @@ def _refuse_above(most: int, count: int) -> None:
         raise PictureError(f"more than {MOST_PARTS} pieces of ink: a page, and no number")
 
 
-def _sort_out(parts: Components, shape: tuple[int, ...]) -> tuple[Mask, Mask, float]:
+def _sort_out(parts: Components, labels: npt.NDArray[np.int32]) -> tuple[Mask, Mask, float]:
     """Tell what may belong to a digit, and what may be one, from dirt, rules and frames.
+
+    Args:
+        parts: Of the ink.
+        labels: (height, width): each pixel's part, or -1.
 
     Returns:
         (parts,) bool twice, and how high a digit typically is, in pixels.
@@ -111,11 +117,13 @@ def _sort_out(parts: Components, shape: tuple[int, ...]) -> tuple[Mask, Mask, fl
         PictureError: There are too many of them to compare.
     """
     top, left, bottom, right = parts.box.T
-    tall, wide = bottom - top, right - left
+    tall, wide, shape = bottom - top, right - left, labels.shape
     at_edge = (top == 0) | (left == 0) | (bottom == shape[0]) | (right == shape[1])
-    rule = ((wide > 5 * tall) & (wide > 0.3 * shape[1])) | ((tall > 8 * wide) & (tall >= 0.95 * shape[0]) & at_edge)
+    level = (wide > 5 * tall) & (wide > 0.3 * shape[1])
+    level[level] = [_is_stroke(labels, parts.box, int(part)) for part in np.flatnonzero(level)]
+    rule = level | ((tall > 8 * wide) & (tall >= 0.95 * shape[0]) & at_edge)
     if rule.all():
-        rule[:] = False  # a 1 that fills its picture
+        rule = level  # an upright one is a 1 that fills its picture
     large = ~rule & (parts.area >= 0.02 * parts.area[~rule].max(initial=0)) & (parts.area >= 3)
     _refuse_above(4 * MOST_PARTS, int(large.sum()))  # each is compared with each: of a page of dots, gigabytes
     large &= ~_frames(parts.box, large)
@@ -127,6 +135,13 @@ def _sort_out(parts: Components, shape: tuple[int, ...]) -> tuple[Mask, Mask, fl
     is_main &= ~((wide > 4 * tall) & (tall < 0.5 * typical))  # underlines
     kept = ~rule & (np.maximum(tall, wide) >= _SPECK * typical) & (parts.area >= 3) & (tall <= 2.5 * typical)
     return kept | is_main, is_main, typical
+
+
+def _is_stroke(labels: npt.NDArray[np.int32], boxes: Boxes, part: int) -> bool:
+    """Say whether long and low ink is one stroke, and no row of digits that touch: those cross most columns twice."""
+    mask, _ = _ink(labels, boxes, [part])
+    crossings = mask[0].sum() + (mask[1:] & ~mask[:-1]).sum()
+    return bool(crossings <= _ONCE * mask.shape[1])
 
 
 def _frames(boxes: Boxes, large: Mask) -> Mask:
@@ -268,8 +283,9 @@ def _ink(labels: npt.NDArray[np.int32], boxes: Boxes, group: list[int]) -> tuple
 
 def _cut(mask: Mask, corner: tuple[int, int], height: float) -> list[Piece]:
     """Cut wide ink at every place where two digits may touch."""
-    seams = find_seams(mask, height) if mask.shape[1] > _CUT_WIDTH * height else []
     stroke = max(stroke_width(mask.astype(np.float32)), 1.0)
+    may_touch = mask.shape[1] > _CUT_WIDTH * height and stroke < _BLOT * height
+    seams = find_seams(mask, height) if may_touch else []
     columns = np.arange(mask.shape[1])
     # How many paths are to the left of each pixel: right also where two of them run together for a while.
     place = sum((columns >= seam.columns[:, None] for seam in seams), np.zeros(mask.shape, np.intp))

@@ -36,7 +36,9 @@ def run_report(folder: Path, checkpoint: Checkpoint, last: EpochResult) -> dict[
     return {"checkpoint": str(folder / BEST), **ended, **_checkpoint(checkpoint)}
 
 
-def adaptation_report(path: Path | None, adaptation: Adaptation, result: AdaptResult) -> dict[str, Any]:
+def adaptation_report(
+    path: Path | None, adaptation: Adaptation, result: AdaptResult, pictures: Sequence[Path]
+) -> dict[str, Any]:
     """Describe what adapting came to; the checkpoint is null where no new network was kept."""
     before, after = result.validation_before, result.validation_after
     return {
@@ -44,6 +46,11 @@ def adaptation_report(path: Path | None, adaptation: Adaptation, result: AdaptRe
         "kept": result.kept,
         "adaptation": asdict(adaptation),
         "held_out": {"folds": len(result.folds), **_before_after(result.pictures, result.before, result.after)},
+        "misread": [
+            {"path": str(picture), **asdict(reading)}
+            for picture, reading in zip(pictures, result.readings, strict=True)
+            if reading.misread
+        ],
         "share_of_the_way": result.share,
         "learnt": {"count": result.pictures, "correct_after": result.learnt},
         "validation": _before_after(before.count, before.correct, after.correct),

@@ -36,7 +36,7 @@ def read_value(name: str, hint: Any, value: Any) -> Any:
         type(value) is hint,
         name,
         {int: "a whole number", float: "a number", bool: "true or false"}.get(hint, "text"),
-        value,
+        f'the text "{value}"' if isinstance(value, str) else value,
     )
     return value
 

@@ -48,7 +48,8 @@ def test_a_network_that_is_kept_is_the_one_that_predict_uses(hand, run_folder):
     done = invoke("adapt", hand, "--checkpoint", run_folder, *FEW)
     folder = Path("checkpoints/mlp-hand-1")
     assert listing(folder) == ["best.safetensors"]
-    assert [line.split(",")[0] for line in done.stderr.splitlines()[1:]] == [f"part {k}/3" for k in range(1, 4)]
+    assert done.stderr.splitlines()[1] == "4 fine-tunes of 3 steps: one to use, the others to judge it by"
+    assert [line.split(",")[0] for line in done.stderr.splitlines()[2:]] == [f"part {k}/3" for k in range(1, 4)]
     for row in ("pictures   ", "your hand  ", "learnt     ", "validation ", f"saved      {folder}/best", "next       "):
         assert f"\n{row}" in f"\n{done.stdout}"
     assert "before" in done.stdout
@@ -111,7 +112,7 @@ def test_what_reads_the_hand_worse_is_not_kept(monkeypatch, hand, run_folder):
     monkeypatch.setattr(adapting.AdaptResult, "before", 20)
     monkeypatch.setattr(adapting.AdaptResult, "after", 19)
     done = invoke("adapt", hand, "--checkpoint", run_folder, *FEW, code=4)
-    assert "networks read 19 of 20 right, and 20 before" in done.stderr.splitlines()[-1]
+    assert "networks read 19 of 20 right, and as it was it read 20" in done.stderr.splitlines()[-1]
     assert listing("checkpoints") == []
 
 
@@ -206,8 +207,36 @@ def test_the_real_command(hand, run_folder):
     assert document["kept"] == (done.returncode == 0) == bool(listing("checkpoints"))
 
 
-def test_where_nothing_is_gained_it_is_said(monkeypatch, hand, run_folder):
+def test_what_gains_nothing_is_not_kept(monkeypatch, hand, run_folder):
     monkeypatch.setattr(adapting, "SLACK", 1)
     for name in ("before", "after"):
         monkeypatch.setattr(adapting.AdaptResult, name, 18)
-    assert "in 3 parts; no gain is shown" in invoke("adapt", hand, "--checkpoint", run_folder, *FEW).stdout
+    done = invoke("adapt", hand, "--checkpoint", run_folder, *FEW, code=4)
+    assert "in 3 parts; no gain is shown" in done.stdout
+    assert "networks read 18 of 20 right, and as it was it read 18" in done.stderr.splitlines()[-1]
+    assert listing("checkpoints") == []
+
+
+def test_a_network_that_reads_all_pictures_is_not_adapted(hand, run_folder, classifier, tmp_path):
+    for path in sorted(hand.rglob("*.png")):
+        digit = classifier.predict(path).digit
+        shutil.copy(path, tmp_path / f"{digit}-{path.stem}.png")  # called what it is taken for
+    count = len(listing(tmp_path))
+    line = fail("adapt", tmp_path, "--checkpoint", run_folder, *FEW, code=4)
+    assert f"the network reads all {count} pictures right as it is" in line
+    assert listing() == []
+
+
+@pytest.mark.usefixtures("kept")
+def test_misread_pictures_are_named_with_what_they_were_read_as(hand, run_folder, classifier):
+    done = invoke("adapt", hand, "--checkpoint", run_folder, *FEW)
+    named = dict(re.findall(r"(\S+\.png): a (\d, read as \d) before, \d after\n", done.stdout))
+    wrong = {}
+    for path in hand.rglob("*.png"):
+        label = path.parent.name if path.parent != hand else path.name[0]
+        if (digit := classifier.predict(path).digit) != int(label):
+            wrong[str(path)] = f"{label}, read as {digit}"
+    assert wrong
+    assert wrong.items() <= named.items()
+    document = json.loads(invoke("adapt", hand, "--checkpoint", run_folder, *FEW, "--json").stdout)
+    assert {each["path"]: f"{each['label']}, read as {each['before']}" for each in document["misread"]} == named

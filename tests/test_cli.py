@@ -105,6 +105,24 @@ def test_how_sure_it_is_stands_in_eval_and_info(run_folder):
 
 # What is wrong is said in one line.
 
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["train", "--lr", "0.1"], "no such option: --lr (it is called --learning-rate); see digitnet train --help"),
+        (["train", "--epochs", "1e3"], "'--epochs': a whole number is needed, such as 10; see"),
+        (["train", "--learning-rate", "fast"], "'--learning-rate': a number is needed, such as 0.1; see"),
+        (["train", "--output", "", "--dataset", "strokes"], "error: --output is given, but empty"),
+        (["eval", "--dataset="], "error: --dataset is given, but empty"),
+        (["adapt", "hand", "--data-dir", ""], "error: --data-dir is given, but empty"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_use_is_said_in_words_of_ours(arguments, said):
+    assert said in fail(*arguments, code=2)
+    assert listing() == []
+
+
 WRONG = [
     ["nonsense"],
     ["train", "--nonsense"],
@@ -164,7 +182,7 @@ WRONG = [
     ["predict", "--reject-rate", "-1%", "a.png"],
     ["predict", "--reject-rate", "nan", "a.png"],
     ["predict", "--number", "--top-k", "2", "a.png"],
-    ["predict", "--number", "--reject-rate", "1%", "a.png"],
+    ["predict", "--number", "--reject-rate", "2", "a.png"],
     ["info", "a", "b"],
 ]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import save_png
+from PIL import Image
 from test_cli import invoke
 
 from digitnet.data.strokes import draw_strokes
@@ -132,6 +133,36 @@ def test_a_list_with_bytes_that_are_no_text_is_read_too(predict, digit_files):
     assert [json.loads(line)["path"] for line in result.stdout.splitlines()][1:] == [str(digit_files[0])]
 
 
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.gif", "a.tif", "a.webp", "a.bmp", "a.pgm"])
+def test_a_picture_on_stdin_is_read_itself(predict, digit_files, name):
+    with Image.open(digit_files[0]) as picture:
+        picture.resize((280, 280)).save(name)
+    (line,) = predict("--jsonl", name).stdout.splitlines()
+    (piped,) = predict("--jsonl", "-", input=Path(name).read_bytes()).stdout.splitlines()
+    assert json.loads(piped) == json.loads(line) | {"path": "-"}
+
+
+def test_a_picture_on_stdin_may_be_large_or_damaged_and_stands_among_others(predict, digit_files):
+    noise = torch.randint(256, (900, 900), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    large = save_png(Path("large.png"), noise).read_bytes()  # more than is read at once
+    assert predict("-", digit_files[0], input=large).stdout.splitlines()[0].startswith("-: ")
+    assert json.loads(predict("--number", "--jsonl", "-", input=digit_files[0].read_bytes()).stdout)["path"] == "-"
+    result = predict("-", digit_files[0], input=large[:5000], code=3)
+    assert result.stderr.splitlines()[1] == (
+        "error: cannot read the picture on stdin: the picture is damaged or cut short"
+    )
+    assert digit_files[0].name in result.stdout
+
+
+def test_what_is_neither_a_list_nor_a_picture_is_said_to_be(predict):
+    for data in (b"\x7fELF\x02\x01\x01\0\0\0\n\n\n", b"a.png\0b.png\0"):
+        result = predict("-", input=data, code=2)
+        assert result.stdout == ""
+        assert result.stderr.splitlines()[1:] == [
+            "error: stdin holds neither names of pictures, a line each, nor a picture that digitnet can read"
+        ]
+
+
 @pytest.mark.timeout(60)
 def test_an_answer_comes_soon_after_each_line_of_a_list_that_goes_on(run_folder, expected):
     command = [sys.executable, "-m", "digitnet", "predict", "--checkpoint", run_folder, "--jsonl", "-"]
@@ -165,16 +196,49 @@ def test_a_folder_is_read_in_the_order_of_its_names_wherever_its_links_lead(pred
     assert sorted(Path(name) for name in names) == [Path(name) for name in names]
 
 
-def test_a_reader_that_goes_away_ends_it_quietly(run_folder, digit_files):
-    command = [sys.executable, "-m", "digitnet", "predict", "--checkpoint", run_folder, "--csv", "-"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("predict", "--csv", "PICTURES"), "Using"),
+        (("predict", "--json", "PICTURES"), "Using"),  # all at once, at the end
+        (("info",), "Using"),  # a table, by Rich
+        (("info", "--json"), "Using"),
+        (("predict", "--help"), ""),
+        (("--version",), ""),
+    ],
+    ids=" ".join,
+)
+def test_a_reader_that_goes_away_ends_it_quietly_with_the_code_of_a_broken_pipe(
+    run_folder, digit_files, arguments, said
+):
+    paths = [str(digit_files[0].parent) if argument == "PICTURES" else argument for argument in arguments]
+    chosen = {"predict": ["--checkpoint", run_folder], "info": [run_folder]}.get(arguments[0] if said else "", [])
+    command = [sys.executable, "-m", "digitnet", *paths, *chosen]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.close()
-        process.stdin.write(b"\n".join(map(bytes, digit_files * 50)))
-        process.stdin.close()
-        said = process.stderr.read().decode()
-    assert "Traceback" not in said
-    assert "Exception ignored" not in said
-    assert process.returncode != 0
+        shown = process.stderr.read().decode()
+    assert process.returncode == 141
+    assert [line.split()[0] for line in shown.splitlines()] == ([said] if said else [])
+
+
+def test_the_fault_decides_the_code_where_nobody_reads_what_it_was():
+    for arguments, code in ((["nonsense"], 2), (["info", "gone"], 1)):
+        command = [sys.executable, "-m", "digitnet", *arguments]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            process.stderr.close()
+            assert process.stdout.read() == b""
+        assert process.returncode == code
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no such device here")
+@pytest.mark.parametrize("arguments", [["info"], ["info", "--json"], ["--help"]], ids=" ".join)
+def test_results_that_cannot_be_written_are_a_failure(run_folder, arguments):
+    command = [sys.executable, "-m", "digitnet", *arguments, *([] if "--help" in arguments else [run_folder])]
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(command, check=False, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120)
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1] == "error: No space left on device"
+    assert "Traceback" not in ended.stderr
 
 
 # What is turned away.

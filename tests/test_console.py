@@ -14,7 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from digitnet.calibration import ConfidenceBin, Reliability
+from digitnet.comparison import Comparison
 from digitnet.console import answers, evaluations, networks, notes
+from digitnet.data.variants import VARIANTS
 from digitnet.engine import EpochResult, StepResult
 from digitnet.errors import printable
 from digitnet.evaluation import Sureness
@@ -127,14 +129,14 @@ def test_without_a_terminal_nothing_is_counted_aloud(capsys):
 
 
 @contextmanager
-def terminal(monkeypatch):
-    """Put a terminal of 80 columns on stdout and stderr; yields a list, which holds what was shown afterwards."""
+def terminal(monkeypatch, columns=80):
+    """Put a terminal on stdout and stderr; yields a list, which holds what was shown afterwards."""
     pty = pytest.importorskip("pty")
     leader, follower = pty.openpty()
     shown = []
     with monkeypatch.context() as patch, os.fdopen(follower, "w") as stream:
         patch.setenv("TERM", "xterm-256color")
-        patch.setenv("COLUMNS", "80")
+        patch.setenv("COLUMNS", str(columns))
         patch.setattr(sys, "stdout", stream)
         patch.setattr(sys, "stderr", stream)
         yield shown
@@ -176,8 +178,10 @@ def classifier_like():
     return SimpleNamespace(checkpoint=record, device=SimpleNamespace(type="cpu"))
 
 
+@pytest.mark.parametrize("columns", [40, 60, 80])
 @pytest.mark.parametrize("size", [1_135, 6_742])  # MNIST's ones: of the test set, of the training set
-def test_an_evaluation_fits_80_columns_with_every_count_whole(classifier_like, capsys, size):
+def test_an_evaluation_fits_its_terminal_with_every_count_whole(classifier_like, capsys, monkeypatch, size, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
     confusion = tuple(tuple(size if row == column else 0 for column in range(10)) for row in range(10))
     metrics = Metrics(loss=0.0321, confusion=confusion)
     digits = SimpleNamespace(name="mnist")
@@ -192,17 +196,66 @@ def test_an_evaluation_fits_80_columns_with_every_count_whole(classifier_like, c
     evaluations.print_evaluation(classifier_like, digits, "test", metrics, sureness, 2.0)
     out, err = capsys.readouterr()
     assert err == ""
-    assert max(widths(out)) <= 80
-    assert len(re.findall(rf"(?<!\S){size:,}(?!\S)", out)) == 20 + 15 + 2  # supports and diagonal, bins, errors
-    assert "100.00% off on average" in out
-    assert "93.3% to 100.0%  100.00%" in out
+    assert max(widths(out)) <= columns
+    assert len(re.findall(rf"(?<!\S){size:,}(?![^\s,])", out)) == 20 + 15 + 2  # supports and diagonal, bins, errors
+    text = " ".join(out.split())
+    assert "100.00% off on average" in text
+    assert "93.3% to 100.0%" in out
     assert "+100.00%" in out
-    assert f"mnist, test: {10 * size:,} images" in out
-    assert "100.00%, 95% interval" in out
+    assert f"mnist, test: {10 * size:,} images" in text
+    assert "100.00%, 95% interval" in text
     assert "\x1b" not in out
 
 
-def test_a_large_networks_layers_fit_80_columns(run_folder, capsys):
+@pytest.mark.parametrize("columns", [40, 60, 80])
+def test_the_suite_fits_its_terminal_with_every_figure_whole(capsys, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    metrics = Metrics(loss=0.0321, confusion=DIAGONAL)
+    names = ["mnist", *(variant.name for variant in VARIANTS), "my-pictures/of-last-summer"]
+    comparison = Comparison(both=40_000, only_this=1_234, only_other=4_321, neither=20_000)
+    rows = [
+        SimpleNamespace(
+            label=name, metrics=metrics, comparison=comparison, variant=name if 0 < k < len(names) - 1 else None
+        )
+        for k, name in enumerate(names)
+    ]
+    monkeypatch.setattr("digitnet.suite.mean_of_copies", lambda _: (0.98765, 0.87654))
+    assert evaluations.print_suite(rows, names) == rows
+    evaluations.print_suite_comparison(SimpleNamespace(name="other"), rows)
+    out = capsys.readouterr().out
+    assert max(widths(out)) <= columns
+    low, high = metrics.interval
+    for figure in (f"{metrics.count:,}", f"{metrics.accuracy:.2%}", f"{low:.2%} to {high:.2%}", "1,234", "4,321"):
+        assert out.count(figure) >= len(names)
+    assert out.count("98.7") + out.count("98.8") >= 2
+    assert all(f"{name}" in out for name in names[:-1])
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80])
+def test_an_epoch_in_a_narrow_terminal_is_told_in_lines_that_fit(columns):
+    lines = notes.epoch_text(EPOCH, columns).splitlines()
+    assert max(map(len, lines)) <= columns
+    text = " ".join(" ".join(lines).split())
+    assert text == (
+        "epoch 7/40: loss 0.1235, accuracy 98.76%, valid. loss 0.0567, accuracy 84.07%, 12,346 images/s, "
+        "61.2 seconds, best"
+    )
+
+
+@pytest.mark.parametrize("columns", [40, 60])
+def test_in_a_narrow_terminal_the_bar_is_left_out_for_the_steps_and_the_time(monkeypatch, columns):
+    with terminal(monkeypatch, columns) as shown, notes.training_view() as show:
+        show(STEP)
+        show(EPOCH)
+    text = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", shown[0])
+    lines = [line.rstrip() for line in re.split(r"[\r\n]+", text)]
+    assert max(map(len, lines)) <= columns
+    assert any(line.startswith("epoch 7/40 step 1300/8600") and line.endswith("left") for line in lines)
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80])
+def test_a_large_networks_layers_fit_their_terminal(run_folder, capsys, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
     from digitnet.checkpoint import load_checkpoint
     from digitnet.models import build_model
 
@@ -212,6 +265,7 @@ def test_a_large_networks_layers_fit_80_columns(run_folder, capsys):
     out = capsys.readouterr().out
     table = out[: out.index("data ")]
     assert max(widths(table)) <= 80
+    assert max(widths(out)) <= columns
     for layer in layers:
         assert layer.name in table
         assert f"{layer.parameters:,}" in table

@@ -9,14 +9,15 @@ from conftest import ROOT, run_python
 # From the bottom up, a layer a line. A module may import only what stands before it.
 LAYERS = """
 errors values config
-atomic recipes device arrays components modes decoding normalise paper ruling ink several seams layout pictures drawing
+atomic recipes device arrays components modes decoding normalise paper ruling ink several seams layout segments pictures
+drawing
 data.glyphs data.letters data.templates data.pen data.stream data.strokes data.nondigits
 data.idx data.digits data.augment data.variants data.cache data.mnist
 data.folder data.labelled data.load
 models losses optim metrics stopping comparison summary capture gauge rejection calibration
 runs checkpoint evaluation suite
 engine training predictor numbers adapting
-console.notes console.tables console.answers console.networks console.evaluations reports
+console.tables console.notes console.answers console.networks console.evaluations reports
 cli.options cli.train_options cli.train cli.adapt cli.eval cli.predict cli.info cli
 """
 ORDER = LAYERS.split()
@@ -30,6 +31,7 @@ PICTURES = [
     "several",
     "seams",
     "layout",
+    "segments",
     "pictures",
     "drawing",
 ]

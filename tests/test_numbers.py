@@ -2,25 +2,31 @@
 
 import csv
 import json
+import re
+import time
 import tracemalloc
+from contextlib import suppress
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 from typer.testing import CliRunner
 from writing import HANDS, random_number, write_number
 
 import digitnet
 from digitnet import numbers
 from digitnet.cli import app
+from digitnet.data.nondigits import draw_nondigits
 from digitnet.data.strokes import draw_strokes
 from digitnet.errors import PictureError
 from digitnet.layout import Line, Piece
-from digitnet.numbers import Run, best_way, read_number, read_numbers
+from digitnet.numbers import read_number, read_numbers
 from digitnet.pictures import prepare
 from digitnet.predictor import Unreadable
+from digitnet.rejection import Thresholds
+from digitnet.segments import Run, best_way
 
 
 @pytest.fixture(scope="module")
@@ -167,14 +173,127 @@ def test_a_page_of_dots_is_refused_before_each_is_compared_with_each(reader):
     assert peak < 100e6  # 9,216 dots: their pairs alone are 85 MB for each of six comparisons
 
 
+def strokes_on_paper(*lines, width=8, size=(400, 200)):
+    """Draw straight strokes, each (x, y, x, y, ...), on paper."""
+    picture = Image.new("L", size, 240)
+    for line in lines:
+        ImageDraw.Draw(picture).line(line, fill=20, width=width)
+    return picture
+
+
+class TestTurningAway:
+    @pytest.mark.parametrize(
+        "picture",
+        [
+            strokes_on_paper((40, 100, 360, 100)),
+            strokes_on_paper((40, 100, 360, 100), width=3),
+            strokes_on_paper((20, 50, 380, 56), width=6, size=(400, 100)),
+            strokes_on_paper((180, 100, 260, 100), width=7),
+            strokes_on_paper((30, 40, 370, 160)),
+            strokes_on_paper((60, 60, 340, 60), (60, 120, 340, 120)),
+        ],
+        ids=["level", "thin", "nearly level", "short", "tilted", "two"],
+    )
+    def test_strokes_are_no_number_and_are_known_at_once(self, reader, picture):
+        started = time.process_time()
+        answer = read_number(reader, picture)
+        assert time.process_time() - started < 2
+        assert answer.reason == "not a digit"
+
+    def test_letters_and_scribbles_are_turned_away_and_numbers_are_not(self, reader, glyphs):
+        images, targets = draw_strokes(300, seed=8)
+        others = draw_nondigits(300, images, targets, seed=8)[:, 0].numpy()
+        others = others[(others > 99).sum(axis=(1, 2)) > 30]
+        rng = np.random.default_rng(4)
+        words = [write_number(others[rng.integers(0, len(others), n)], [n], HANDS["apart"], rng)[0] for n in [3] * 30]
+        assert sum(read_number(reader, word).accepted for word in words) <= 3
+        numbers = [random_number(*glyphs, HANDS["apart"], rng)[0] for _ in range(30)]
+        assert sum(read_number(reader, number).accepted for number in numbers) >= 28
+
+    def test_one_letter_turns_a_number_away_and_is_the_one_that_is_named(self, reader, glyphs):
+        picture, (boxes,) = written(glyphs, "257", hand="clean")
+        picture = picture if picture.getpixel((0, 0)) > 128 else ImageOps.invert(picture)
+        left, top, right, bottom = boxes[1]
+        draw = ImageDraw.Draw(picture)
+        draw.rectangle((left, top, right, bottom), fill=picture.getpixel((0, 0)))
+        middle, right = (top + bottom) // 2, left + round(0.45 * (bottom - top))  # too narrow to be cut
+        for y in (top, middle, bottom):  # an E
+            draw.line((left, y, right, y), fill=20, width=7)
+        draw.line((left, top, left, bottom), fill=20, width=7)
+        answer = read_number(reader, picture)
+        assert answer.reason == "not a digit"
+        assert [digit.accepted for digit in answer.lines[0]] == [True, False, True]
+        assert iou(answer.lines[0][1].box, (left, top, right, bottom)) > 0.6
+        assert (answer.number[0], answer.number[2]) == ("2", "7")
+        everything = read_number(reader, picture, reject_rate=0)
+        assert everything.accepted
+        assert everything.number == answer.number
+        assert all(digit.accepted for digit in everything.lines[0])
+
+    @pytest.mark.parametrize("digits", ["4", "4279"])
+    def test_the_rate_reaches_from_nothing_to_everything(self, reader, glyphs, digits):
+        picture, _ = written(glyphs, digits)
+        assert read_number(reader, picture, reject_rate=0).accepted
+        assert read_number(reader, picture, reject_rate=1).reason == "not a digit"
+        with pytest.raises(ValueError, match="from 0 to 1"):
+            read_number(reader, picture, reject_rate=2)
+
+    def test_a_digit_among_many_is_allowed_a_lower_score_than_one_alone(self):
+        thresholds = Thresholds(rates=(0.0, 0.01, 1.0), scores=(-4.0, 0.0, 10.0))
+        assert numbers._needed(thresholds, 0.01, [9.0]) == pytest.approx(0)
+        share = 1 - 0.99 ** (1 / 10)  # ten such, and one in a hundred numbers has a digit that scores under it
+        assert numbers._needed(thresholds, 0.01, [9.0] * 10) == pytest.approx(-4 + 400 * share)
+        assert numbers._needed(thresholds, 0.01, [9.0] * 4 + [-1.0] * 6) == pytest.approx(0)
+
+
+def test_digits_that_touch_in_a_long_row_are_no_ruled_line(reader, glyphs):
+    for seed in range(4):
+        picture, (boxes,) = written(glyphs, "2603859260", hand="all touching", seed=seed)
+        answer = read_number(reader, picture, reject_rate=0)
+        assert len(answer.number) >= 7
+        assert answer.lines[0][0].box[0] < boxes[1][0]
+        assert answer.lines[0][-1].box[2] > boxes[-2][2]
+
+
+def test_two_that_touch_are_seldom_taken_for_a_third(reader, glyphs):
+    rng = np.random.default_rng(11)
+    images, targets = glyphs
+    wrong = 0
+    for _ in range(30):
+        pair = rng.integers(0, len(images), 2)
+        picture, _ = write_number(images[pair], [2], HANDS["all touching"], rng)
+        answer = read_number(reader, picture)
+        wrong += answer.accepted and answer.number != "".join(str(int(digit)) for digit in targets[pair])
+    assert wrong <= 2
+
+
+@pytest.mark.parametrize("kind", ["strokes", "discs", "waves"])
+def test_no_page_takes_long(reader, kind):
+    rng = np.random.default_rng(0)
+    picture = Image.new("L", (800, 600), 240)
+    draw = ImageDraw.Draw(picture)
+    for k in range(117):
+        x, y = 60 * (k % 13), 60 * (k // 13)
+        if kind == "strokes":
+            draw.line((x, y, *(int(v) for v in rng.integers(10, 560, 2))), fill=20, width=4)
+        elif kind == "discs":
+            draw.ellipse((x + 10, y + 10, x + 54, y + 54), fill=20)
+        elif k < 14:
+            draw.line([(x, 20 + 42 * k + 15 * np.sin(x / 5)) for x in range(30, 770)], fill=20, width=3)
+    started = time.process_time()
+    with suppress(PictureError):
+        assert not read_number(reader, picture).accepted
+    assert time.process_time() - started < 6  # 2 on a quiet machine
+
+
 class TestCost:
     """How much is drawn and read, which is what takes the time."""
 
     @pytest.fixture
     def drawn(self, reader, monkeypatch):
         counts = []
-        probabilities = reader.probabilities
-        monkeypatch.setattr(reader, "probabilities", lambda images: counts.append(len(images)) or probabilities(images))
+        logits = reader.calibrated_logits
+        monkeypatch.setattr(reader, "calibrated_logits", lambda images: counts.append(len(images)) or logits(images))
         return counts
 
     def test_digits_that_are_apart_are_drawn_a_few_times_each(self, reader, glyphs, drawn):
@@ -249,6 +368,30 @@ class TestCommand:
 
     def invoke(self, *arguments):
         return CliRunner().invoke(app, ["predict", "--checkpoint", "pretrained-cnn", "--number", *map(str, arguments)])
+
+    def test_what_is_turned_away_is_named_in_every_form(self, glyphs, tmp_path):
+        good, _ = written(glyphs, "4279")
+        good.save(tmp_path / "good.png")
+        strokes_on_paper((180, 100, 260, 100), width=7).save(tmp_path / "dash.png")
+        strokes_on_paper((40, 100, 360, 100)).save(tmp_path / "rule.png")
+        files = [tmp_path / f"{name}.png" for name in ("good", "dash", "rule")]
+        first, dash, rule = self.invoke(*files).stdout.splitlines()
+        assert first.startswith(f"{files[0]}: 4279  ")
+        assert re.fullmatch(rf"{re.escape(str(files[1]))}: turned away: not like a digit \(nearest \d, .+%\)", dash)
+        assert rule == f"{files[2]}: turned away: nothing in it could be a digit"
+        answers = json.loads(self.invoke("--json", *files).stdout)["predictions"]
+        assert [answer["reason"] for answer in answers] == [None, "not a digit", "not a digit"]
+        digits = answers[1]["lines"][0]
+        assert [digit["accepted"] for digit in digits] == [False]
+        assert all(digit["score"] > 0 and digit["accepted"] for digit in answers[0]["lines"][0])
+        rows = list(csv.DictReader(self.invoke("--csv", *files).stdout.splitlines()))
+        assert [(row["accepted"], row["reason"]) for row in rows] == [("true", "")] + 2 * [("false", "not a digit")]
+        assert self.invoke("--fail-on-reject", files[0]).exit_code == 0
+        ended = self.invoke("--fail-on-reject", *files)
+        assert (ended.exit_code, ended.stderr.splitlines()[-1]) == (4, "error: 2 pictures were turned away")
+        assert self.invoke("--fail-on-reject", "--reject-rate", 0, *files[:2]).exit_code == 0
+        line = self.invoke("--reject-rate", "100%", files[0]).stdout
+        assert line == f"{files[0]}: turned away: not like a digit, in brackets (nearest [4][2][7][9])\n"
 
     def test_text(self, files):
         first, second = self.invoke(*files).stdout.splitlines()

@@ -8,9 +8,11 @@ from __future__ import annotations
 import atexit
 import gc
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -23,7 +25,17 @@ from digitnet.cli.eval import evaluate
 from digitnet.cli.info import info
 from digitnet.cli.predict import predict
 from digitnet.cli.train import train
-from digitnet.errors import DigitnetError, printable
+from digitnet.errors import DigitnetError, UsageError, printable
+
+READER_GONE = 141  # as a shell says of what SIGPIPE ended: 128 and the signal's number, as 130 is of Ctrl-C's
+# What the libraries say, and how a person would.
+PLAIN = {
+    "Value error, ": "",
+    "Input should be a valid integer.*": "a whole number is needed, such as 10",
+    "Input should be a valid number.*": "a number is needed, such as 0.1",
+    r"(option: --lr) .*": r"\1 (it is called --learning-rate)",
+}
+PATHS = ("--config", "--data-dir", "--dataset", "--nondigits", "--output")
 
 
 @contextmanager
@@ -34,15 +46,18 @@ def _one_line_errors(ctx: typer.Context) -> Iterator[None]:
     except DigitnetError as error:
         _fail(str(error), error.exit_code)
     except typer.TyperException as error:
-        message = error.format_message().removesuffix(".").replace("Value error, ", "")
+        message = error.format_message().removesuffix(".")
+        for said, meant in PLAIN.items():
+            message = re.sub(said, meant, message)
         if not message:  # no command at all: typer shows the help
             raise
         where = getattr(error, "ctx", None) or ctx  # the command's, which is below the group's
         _fail(f"{message[0].lower()}{message[1:]}; see {where.command_path} --help", error.exit_code)
     except KeyboardInterrupt:
         _fail("interrupted", 130)
-    except BrokenPipeError:
-        raise  # typer ends quietly: the reader of our output has gone
+    except (BrokenPipeError, SystemExit):  # Rich makes the second of the first; nobody else here ends so
+        _discard_output()
+        raise typer.Exit(READER_GONE) from None
     except OSError as error:
         if error.strerror is None:
             raise
@@ -50,18 +65,36 @@ def _one_line_errors(ctx: typer.Context) -> Iterator[None]:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    typer.echo(f"error: {printable(message)}", err=True)
+    with suppress(BrokenPipeError):
+        typer.echo(f"error: {printable(message)}", err=True)
+    _discard_output()
     raise typer.Exit(code)
+
+
+def _discard_output() -> None:
+    """Let what cannot be written go nowhere: to write it once more, as Python ends, would be one more error."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(nowhere, stream.fileno())
 
 
 class _Group(TyperGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         with _one_line_errors(ctx):
+            for option, value in pairwise([*args, "end"]):
+                # A shell's unset variable; the empty path would be the folder that we are in.
+                if (value == "" and option in PATHS) or (option.endswith("=") and option[:-1] in PATHS):
+                    raise UsageError(f"{option.removesuffix('=')} is given, but empty")
             return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         with _one_line_errors(ctx):
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            sys.stdout.flush()  # a full disk is a failure, too
+            return result
 
 
 app = typer.Typer(

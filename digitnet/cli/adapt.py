@@ -51,16 +51,17 @@ def adapt(
 ) -> None:
     """Fine-tune a network on labelled pictures of one's own hand.
 
-    The new network is kept only if it reads the validation images of MNIST at most 0.1 points worse, and the hand no
-    worse, which is told on pictures that were kept out; else the exit code is 4, and there is no new network.
+    The new network is kept only if it reads the hand better, which is told on pictures that were kept out, and the
+    validation images of MNIST at most 0.1 points worse; else the exit code is 4, and there is no new network.
     """
     rule = _rule(steps, learning_rate, seed)
 
     from digitnet import reports
     from digitnet.adapting import AdaptResult, describe, save_adapted
     from digitnet.adapting import adapt as adapt_network
-    from digitnet.console.networks import fold_line, print_adaptation
-    from digitnet.console.notes import note
+    from digitnet.console.networks import print_adaptation
+    from digitnet.console.notes import adapting_view
+    from digitnet.data.folder import class_pictures, pictures_in
     from digitnet.data.labelled import load_labelled
     from digitnet.device import choose_device, keep_freed_memory
     from digitnet.runs import BEST, check_run_name
@@ -70,21 +71,23 @@ def adapt(
     check_run_name(name)
     base = _load_base(checkpoint, place)
     own = load_labelled(folder)
+    paths = [*(path for path, _ in class_pictures(folder)), *pictures_in(folder)]  # in the order of `own`
+    _refuse_known(base, own)
     train, validation = _load_rehearsal(base.checkpoint.record, data_dir)
     stem = f"{base.checkpoint.config.kind}-{folder.resolve().name}"
     with run_folder(output, name, stem) as run:
-        for result in adapt_network(base.checkpoint, own, train, validation, rule, place):
-            if not isinstance(result, AdaptResult):
-                note(fold_line(result))
+        with adapting_view() as show:
+            for result in adapt_network(base.checkpoint, own, train, validation, rule, place):
+                show(result)
         assert isinstance(result, AdaptResult)  # the last one is
         adaptation = describe(result, base.path, own, train, rule)
         path = run / BEST if result.kept else None
         if path is not None:
             save_adapted(path, base.checkpoint, result, adaptation)
         if json_:
-            print_json(reports.adaptation_report(path, adaptation, result))
+            print_json(reports.adaptation_report(path, adaptation, result, paths))
         else:
-            print_adaptation(path, adaptation, result)
+            print_adaptation(path, adaptation, result, paths)
         if not result.kept:  # the run folder goes again
             raise ThresholdError(_why_not(result, adaptation.rehearsal))
 
@@ -117,6 +120,16 @@ def _load_base(reference: str | None, device: torch.device) -> Classifier:
     return classifier
 
 
+def _refuse_known(base: Classifier, own: Digits) -> None:
+    """Refuse to learn what the network knows: no picture could show that it gained."""
+    from digitnet.adapting import read
+
+    if bool((read(base.model, own.images.to(base.device)).cpu() == own.targets).all()):
+        raise ThresholdError(
+            f"not adapted: the network reads all {len(own)} pictures right as it is; adapting is for what it misreads"
+        )
+
+
 def _load_rehearsal(record: TrainingRecord, data_dir: Path | None) -> tuple[Digits, Digits]:
     """Load what the network was trained on; strokes take the place of an MNIST that is not there."""
     from digitnet.console.notes import note
@@ -146,5 +159,5 @@ def _why_not(result: AdaptResult, dataset: str) -> str:
         return f"not kept: the validation accuracy on {dataset} {fall}; {advice}"
     return (
         f"not kept: adapted without the picture that was to be read, networks read {result.after} of "
-        f"{result.pictures} right, and {result.before} before; {advice}"
+        f"{result.pictures} right, and as it was it read {result.before}; {advice}"
     )

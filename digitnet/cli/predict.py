@@ -5,10 +5,14 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from glob import glob, has_magic
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
@@ -23,6 +27,12 @@ if TYPE_CHECKING:
 
 Form = Literal["text", "json", "jsonl", "csv"]
 
+# How the files begin that Pillow is asked to read (see decoding.py); no list of names begins so.
+_PICTURE = re.compile(
+    rb"\x89PNG|\xff\xd8\xff|GIF8[79]a|II\*\0|MM\0\*|RIFF....WEBP|BM....\0\0\0\0|P[1-6]\s+(?:#.*\s+)*\d+\s+\d+\s",
+    re.DOTALL,
+)
+
 
 def predict(
     ctx: typer.Context,
@@ -30,7 +40,7 @@ def predict(
         list[str],
         typer.Argument(
             metavar="INPUT...",
-            help="Pictures, folders, patterns such as 'scans/*.png', or - for a list on stdin.",
+            help="Pictures, folders, patterns such as 'scans/*.png', or - for stdin: a list of them, or one picture.",
         ),
     ],
     checkpoint: CheckpointOption = None,
@@ -52,7 +62,7 @@ def predict(
         str | None,
         typer.Option(
             metavar="SHARE",
-            help="Turn away what is less like a digit than all but this share of real ones: 0.01 or 1%. "
+            help="Turn away what is less like a digit, or a number, than all but this share of real ones: 0.01 or 1%. "
             f"0 accepts all that has ink. Left out: {REJECT_RATE:.0%}.",
         ),
     ] = None,
@@ -62,7 +72,7 @@ def predict(
     device: DeviceOption = "auto",
     precision: ReadingPrecisionOption = "fp32",
 ) -> None:
-    """Read the digit in each picture, which should hold one digit and nothing else; what is none is turned away.
+    """Read the digit, or with --number the number, in each picture; what is none is turned away.
 
     Dark on light or light on dark, of any size, turned as its EXIF data say. A file that cannot be read is reported
     on its own, the rest go on, and the exit code is 3.
@@ -113,8 +123,6 @@ def _check(given: Mapping[str, Any]) -> None:
         "--csv has no place for what --show adds; give --json or --jsonl, or neither": csv and given["show"],
         "--number gives the likeliest number alone, so --top-k has no meaning with it": number and given["top_k"],
         "--show is for pictures of one digit; --number --json gives a box for each": number and given["show"],
-        "--reject-rate is for pictures of one digit; --number leaves nothing that has ink unread": number
-        and given["reject_rate"] is not None,
         # A shell's unset variable; the empty path would be the folder that we are in.
         "one of the inputs is empty": "" in given["inputs"],
     }
@@ -136,11 +144,29 @@ def _answers(
     classifier: Classifier, inputs: list[str], number: bool, reject_rate: float, show: bool
 ) -> Iterator[Prediction | NumberPrediction | Unreadable]:
     """Read the pictures one at a time, for a digit each or for a number."""
-    if not number:
-        return classifier.predict_files(expand(inputs), reject_rate=reject_rate, show=show)
-    from digitnet.numbers import read_numbers
+    found: Iterator[Prediction | NumberPrediction | Unreadable]
+    with TemporaryDirectory(prefix="digitnet-") as folder:
+        spool = Path(folder) / "stdin"
+        paths = expand(inputs, spool)
+        if number:
+            from digitnet.numbers import read_numbers
 
-    return read_numbers(classifier, expand(inputs))
+            found = read_numbers(classifier, paths, reject_rate=reject_rate)
+        else:
+            found = classifier.predict_files(paths, reject_rate=reject_rate, show=show)
+        for answer in found:
+            yield _call_stdin(answer, spool) if answer.path == str(spool) else answer
+
+
+def _call_stdin(
+    answer: Prediction | NumberPrediction | Unreadable, spool: Path
+) -> Prediction | NumberPrediction | Unreadable:
+    """Call a picture that came on stdin by what a person typed for it."""
+    from digitnet.predictor import Unreadable
+
+    if isinstance(answer, Unreadable):
+        return replace(answer, path="-", error=answer.error.replace(str(spool), "the picture on stdin"))
+    return replace(answer, path="-")
 
 
 def _printer(form: Form, top_k: int, number: bool) -> Callable[[Prediction | NumberPrediction | Unreadable], None]:
@@ -165,15 +191,17 @@ def _printer(form: Form, top_k: int, number: bool) -> Callable[[Prediction | Num
     return print_answer
 
 
-def expand(inputs: list[str]) -> Iterator[Path | None]:
+def expand(inputs: list[str], spool: Path) -> Iterator[Path | None]:
     """Turn inputs into paths, lazily: folders into their pictures, patterns into what they match, - into stdin's lines.
+
+    Where stdin is a picture itself, that is written to `spool`.
 
     A folder with no pictures and a pattern with no match come back as they are, to be reported as unreadable.
     None says that the next path may be long in coming: that is for whoever writes to stdin to say.
     """
     for text in inputs:
         if text == "-":
-            yield from _listed()
+            yield from _listed(spool)
         elif has_magic(text) and not os.path.exists(text):  # noqa: PTH110 (Path.exists refuses a name too long)
             matches = sorted(glob(text, recursive=True))  # noqa: PTH207 (Path.glob refuses 'a/**.png')
             for match in matches or [text]:
@@ -182,16 +210,26 @@ def expand(inputs: list[str]) -> Iterator[Path | None]:
             yield from _pictures_in(Path(text))
 
 
-def _listed() -> Iterator[Path | None]:
-    """Read paths from stdin as they come, a line each, and None before each wait for more."""
+def _listed(spool: Path) -> Iterator[Path | None]:
+    """Read paths from stdin as they come, a line each, with None before each wait for more; or the picture itself."""
     if sys.stdin is None:  # a shell's <&-
         raise UsageError("- stands for a list on stdin, which is closed")
     stream = cast(io.BufferedReader, sys.stdin.buffer)
     rest = b""
-    while block := stream.read1(1 << 16):  # what is there; read would wait for all of 64 KiB
+    block = stream.read1(1 << 16)  # what is there; read would wait for all of 64 KiB
+    if _PICTURE.match(block):
+        with spool.open("wb") as file:
+            file.write(block)
+            shutil.copyfileobj(stream, file)
+        yield spool
+        return
+    while block:
+        if b"\0" in block:  # no system's names hold one
+            raise UsageError("stdin holds neither names of pictures, a line each, nor a picture that digitnet can read")
         *lines, rest = (rest + block).split(b"\n")
         yield from (Path(os.fsdecode(line)) for raw in lines if (line := raw.rstrip(b"\r")))
         yield None
+        block = stream.read1(1 << 16)
     if line := rest.rstrip(b"\r"):
         yield Path(os.fsdecode(line))
 

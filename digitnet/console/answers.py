@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from digitnet.errors import printable
 
 if TYPE_CHECKING:
-    from digitnet.numbers import NumberPrediction
+    from digitnet.numbers import NumberDigit, NumberPrediction
     from digitnet.pictures import Prepared
     from digitnet.predictor import Prediction
 
@@ -33,11 +33,27 @@ def _reason(answer: Prediction) -> str:
 
 
 def number_line(answer: NumberPrediction) -> str:
-    """Put a number into a line of text: the path, the digits, a space between their lines, and the probability."""
+    """Put a number into a line of text: the path, the digits, a space between their lines, and the probability.
+
+    Of one that is turned away, brackets are around the digits that are none: ``20[1]6``.
+    """
     path = printable(answer.path or "")
     if answer.reason is not None:
-        return f"{path}: turned away: {answer.reason}"
+        return f"{path}: turned away: {_number_reason(answer)}"
     return f"{path}: {answer.number}  {_probability(answer.confidence)}"
+
+
+def _number_reason(answer: NumberPrediction) -> str:
+    if answer.reason == "blank" or not answer.number:
+        return "blank" if answer.reason == "blank" else "nothing in it could be a digit"
+    if len(answer.number) == 1:
+        return f"not like a digit (nearest {answer.number}, {_probability(answer.confidence)})"
+    marked = " ".join("".join(_marked(digit) for digit in line) for line in answer.lines)
+    return f"not like a digit, in brackets (nearest {marked})"
+
+
+def _marked(digit: NumberDigit) -> str:
+    return str(digit.digit) if digit.accepted else f"[{digit.digit}]"
 
 
 def prepared_lines(prepared: Prepared) -> str:

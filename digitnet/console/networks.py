@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import os
 import shlex
-import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from digitnet.config import REJECT_RATE
-from digitnet.console.tables import new_table, print_pairs
+from digitnet.console.tables import (
+    NAME_WIDTH,
+    WIDE,
+    new_table,
+    print_commands,
+    print_pairs,
+    print_table,
+    terminal_width,
+    wrapped,
+)
 from digitnet.runs import BEST
 
 if TYPE_CHECKING:
-    from digitnet.adapting import AdaptResult, FoldResult
+    from digitnet.adapting import AdaptResult
     from digitnet.calibration import Calibration
     from digitnet.checkpoint import Adaptation, Checkpoint
     from digitnet.engine import EpochResult
@@ -47,20 +56,14 @@ def print_run(folder: Path, checkpoint: Checkpoint, last: EpochResult, data_dir:
             f"{last.elapsed_s:.1f} s on {record.device} in {record.precision}; {STOPS[last.stop or 'epochs']}",
         ),
         ("saved", str(path)),
-        ("next", f"{program} eval --checkpoint {shlex.quote(str(folder))}{data}"),
-        ("", f"{program} predict --checkpoint {shlex.quote(str(folder))} YOUR_PICTURE.png"),
+    )
+    print_commands(
+        f"{program} eval --checkpoint {shlex.quote(str(folder))}{data}",
+        f"{program} predict --checkpoint {shlex.quote(str(folder))} YOUR_PICTURE.png",
     )
 
 
-def fold_line(fold: FoldResult) -> str:
-    """Put a fold into a line of text."""
-    return (
-        f"part {fold.fold}/{fold.folds}, kept out: of {fold.count}, {fold.before} were read right before, "
-        f"and {fold.after} after"
-    )
-
-
-def print_adaptation(path: Path | None, adaptation: Adaptation, result: AdaptResult) -> None:
+def print_adaptation(path: Path | None, adaptation: Adaptation, result: AdaptResult, pictures: Sequence[Path]) -> None:
     """Sum up what adapting came to: the hand and the validation images before and after, and what to type next."""
     program, count = os.environ.get("DIGITNET_PROG", "digitnet"), result.pictures
     before, after = result.validation_before, result.validation_after
@@ -71,17 +74,25 @@ def print_adaptation(path: Path | None, adaptation: Adaptation, result: AdaptRes
         ("", f"a network adapted without it, in {len(result.folds)} parts{gain}"),
         ("learnt", f"{result.learnt / count:.2%} after, of the pictures it has learnt: no measure of new ones"),
         ("validation", f"{before.accuracy:.2%} before, {after.accuracy:.2%} after, on {adaptation.rehearsal}"),
+        *_misread_pairs(result, pictures),
         ("time", f"{result.elapsed_s:.1f} s, {adaptation.steps} steps for each of {len(result.folds) + 1} networks"),
         ("saved", str(path) if path else "nothing"),
     )
     if path:
-        print_pairs(("next", f"{program} predict --checkpoint {shlex.quote(str(path.parent))} YOUR_PICTURE.png"))
+        print_commands(f"{program} predict --checkpoint {shlex.quote(str(path.parent))} YOUR_PICTURE.png")
+
+
+def _misread_pairs(result: AdaptResult, pictures: Sequence[Path]) -> list[tuple[str, str]]:
+    """Name each picture that is read wrongly before or after, with what it was read as."""
+    found = [(path, reading) for path, reading in zip(pictures, result.readings, strict=True) if reading.misread]
+    return [
+        ("" if index else "misread", f"{path}: a {r.label}, read as {r.before} before, {r.after} after")
+        for index, (path, r) in enumerate(found)
+    ]
 
 
 def print_info(checkpoint: Checkpoint, layers: list[Layer]) -> None:
     """Show what a checkpoint is made of and how it came about."""
-    from rich.console import Console
-
     table = new_table("layer", "kind", "output", "parameters", "multiply-adds")
     table.columns[1].justify = "left"
     for layer in layers:
@@ -90,7 +101,7 @@ def print_info(checkpoint: Checkpoint, layers: list[Layer]) -> None:
     table.add_section()
     parameters, multiply_adds = sum(x.parameters for x in layers), sum(x.multiply_adds for x in layers)
     table.add_row("in all", "", "", f"{parameters:,}", f"{multiply_adds:,}")
-    Console(highlight=False).print(table)
+    print_table(table)
     r = checkpoint.record
     where = f", on {r.adaptation.rehearsal}" if r.adaptation else ""  # which stands in for data that was missing
     print_pairs(
@@ -110,8 +121,7 @@ def print_info(checkpoint: Checkpoint, layers: list[Layer]) -> None:
         print_pairs(("adapted", f"from {a.source} to {a.size:,} pictures of {a.dataset}, rehearsing {a.rehearsal}"))
     for name, settings in checkpoint.config.to_dict().items():
         shown = ", ".join(f"{key} {_setting(value)}" for key, value in settings.items())
-        lines = textwrap.wrap(shown, width=68, break_long_words=False)
-        print_pairs((name, lines[0]), *(("", line) for line in lines[1:]))
+        print(wrapped(f"{name:<{NAME_WIDTH}}{shown}", NAME_WIDTH, min(terminal_width(), WIDE - 1)))
 
 
 def _calibration_line(calibration: Calibration) -> str:

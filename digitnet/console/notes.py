@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from digitnet.console.tables import WIDE, wrapped
 from digitnet.errors import printable
 
 if TYPE_CHECKING:  # each command brings in what it uses, and Rich is for tables and bars alone
+    from digitnet.adapting import AdaptResult, FoldResult, TuneStep
     from digitnet.engine import EpochResult, Result
     from digitnet.predictor import Classifier
 
@@ -40,10 +42,10 @@ def training_view() -> Iterator[Callable[[Result], None]]:
     from digitnet.engine import EpochResult
 
     console = Console(stderr=True, highlight=False)
+    beside = (BarColumn(bar_width=8), TextColumn("{task.fields[figures]}"))  # all of it fits into 80 columns
     bar = Progress(
         TextColumn("{task.description}"),
-        BarColumn(bar_width=8),  # all of it fits into 80 columns
-        TextColumn("{task.fields[figures]}"),
+        *(beside if console.width >= WIDE else ()),
         TimeRemainingColumn(compact=True),
         TextColumn("left"),
         console=console,
@@ -57,10 +59,11 @@ def training_view() -> Iterator[Callable[[Result], None]]:
         def show(result: Result) -> None:
             nonlocal validation
             if isinstance(result, EpochResult):
-                if result.epoch == 1:
+                if result.epoch == 1 and console.width >= WIDE:
                     console.print(EPOCH_HEADING, soft_wrap=True)
                 validation = f" val {result.validation.accuracy:.2%}"
-                console.print(Text(epoch_line(result)), soft_wrap=True)
+                line = epoch_line(result) if console.width >= WIDE else epoch_text(result, console.width)
+                console.print(Text(line), soft_wrap=True)
             else:
                 loss = "" if result.loss is None else f"loss {result.loss:.4f}"
                 figures = f"{loss}{validation} {result.images_per_s:,.0f} img/s"
@@ -77,6 +80,67 @@ def epoch_line(result: EpochResult) -> str:
         f"{f'{result.epoch}/{result.epochs}':<8}{result.train_loss:8.4f}{result.train_accuracy:10.2%}"
         f"{result.validation.loss:13.4f}{result.validation.accuracy:10.2%}{result.images_per_s:10,.0f}"
         f"{result.elapsed_s:9.1f}{'  best' if result.best else ''}"
+    )
+
+
+def epoch_text(result: EpochResult, width: int) -> str:
+    """Put an epoch into lines of text for a terminal that is too narrow for the table."""
+    figures = (
+        f"loss {result.train_loss:.4f}, accuracy {result.train_accuracy:.2%}, "
+        f"valid. loss {result.validation.loss:.4f}, accuracy {result.validation.accuracy:.2%}, "
+        f"{result.images_per_s:,.0f} images/s, "
+        f"{result.elapsed_s:.1f} seconds{', best' if result.best else ''}"
+    )
+    return wrapped(f"epoch {result.epoch}/{result.epochs}: {figures}", 2, width)
+
+
+@contextmanager
+def adapting_view() -> Iterator[Callable[[TuneStep | FoldResult | AdaptResult], None]]:
+    """Show adapting on stderr: what is to come, a line for each fold, and in a terminal a bar that moves."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    from digitnet.adapting import FoldResult, TuneStep
+
+    console = Console(stderr=True, highlight=False)
+    bar = Progress(
+        TextColumn("{task.description}"),
+        *((BarColumn(bar_width=8),) if console.width >= WIDE else ()),
+        TimeRemainingColumn(compact=True),
+        TextColumn("left"),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    with bar:
+        task = bar.add_task("network 1", total=None)
+        told = False
+
+        def show(result: TuneStep | FoldResult | AdaptResult) -> None:
+            nonlocal told
+            if isinstance(result, TuneStep):
+                if not told:
+                    told = True
+                    text = (
+                        f"{result.networks} fine-tunes of {result.steps} steps: one to use, the others to judge it by"
+                    )
+                    console.print(Text(text), soft_wrap=True)
+                done = (result.network - 1) * result.steps + result.step
+                description = f"network {result.network}/{result.networks} step {result.step}/{result.steps}"
+                bar.update(task, description=description, total=result.networks * result.steps)
+                bar.update(task, completed=done, refresh=True)
+            elif isinstance(result, FoldResult):
+                console.print(Text(fold_line(result)), soft_wrap=not console.is_terminal)
+
+        yield show
+
+
+def fold_line(fold: FoldResult) -> str:
+    """Put a fold into a line of text."""
+    return (
+        f"part {fold.fold}/{fold.folds}, kept out: of {fold.count}, {fold.before} were read right before, "
+        f"and {fold.after} after"
     )
 
 

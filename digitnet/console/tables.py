@@ -1,7 +1,9 @@
-"""How results are laid out: pairs of a name and a value, and tables."""
+"""How results are laid out: pairs of a name and a value, and tables; in narrow terminals with each figure whole."""
 
 from __future__ import annotations
 
+import shutil
+import textwrap
 from typing import TYPE_CHECKING
 
 from digitnet.errors import printable
@@ -9,11 +11,32 @@ from digitnet.errors import printable
 if TYPE_CHECKING:
     from rich.table import Table
 
+NAME_WIDTH = 11
+WIDE = 80  # columns of a terminal, for which all is laid out: in fewer, a line might be broken in the midst of a figure
+
+
+def terminal_width() -> int:
+    """Return how many columns there are for results: the terminal's, else 80; COLUMNS says otherwise."""
+    return shutil.get_terminal_size().columns
+
+
+def wrapped(text: str, indent: int, width: int | None = None) -> str:
+    """Break a text into lines that fit, those after the first indented; a word that is too long stays whole."""
+    width = max(width or terminal_width(), indent + 16)
+    return textwrap.fill(text, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
+
 
 def print_pairs(*pairs: tuple[str, str]) -> None:
-    """Print each name and its value on a line, the values below each other."""
+    """Print each name and its value on a line, or on some in a narrow terminal, the values below each other."""
     for name, value in pairs:
-        print(f"{name:<11}{printable(value)}")
+        line = f"{name:<{NAME_WIDTH}}{printable(value)}"
+        print(line if terminal_width() >= WIDE else wrapped(line, NAME_WIDTH))
+
+
+def print_commands(*commands: str) -> None:
+    """Print what to type next, each command whole: a terminal that breaks it lets it be copied as one line."""
+    for index, command in enumerate(commands):
+        print(f"{'' if index else 'next':<{NAME_WIDTH}}{printable(command)}")
 
 
 def new_table(first: str, *others: str) -> Table:
@@ -26,3 +49,26 @@ def new_table(first: str, *others: str) -> Table:
     for heading in others:
         table.add_column(heading, justify="right")
     return table
+
+
+def print_table(table: Table) -> None:
+    """Print a table; where the terminal is too narrow for it, its rows one by one, each cell after its heading."""
+    from rich.console import Console
+    from rich.measure import Measurement
+
+    console = Console(highlight=False, width=terminal_width())
+    if Measurement.get(console, console.options.update(max_width=1000), table).maximum <= console.width:
+        console.print(table)
+        return
+    headings = [str(column.header) for column in table.columns]
+    print()
+    for row in zip(*(column.cells for column in table.columns), strict=True):
+        print_record(*zip(headings, map(str, row), strict=True))
+    print()
+
+
+def print_record(*cells: tuple[str, str]) -> None:
+    """Print a row as text: each heading and its figure, the first of them before a colon."""
+    (heading, first), *others = [(heading.replace(" ", "\xa0"), cell.replace(" ", "\xa0")) for heading, cell in cells]
+    text = ", ".join(f"{heading}\xa0{cell}".strip("\xa0") for heading, cell in others if cell not in ("", "."))
+    print(wrapped(f"{heading}\xa0{first}".strip("\xa0") + f": {text}", 2).replace("\xa0", " "))
