@@ -49,6 +49,14 @@ class Steps:
     """Ruled lines taken away."""
     specks: int = 0
     """Specks and other parts left out."""
+    outlines: int = 0
+    """Outlines around the digit taken away."""
+    bars: int = 0
+    """Lines below or above the digit taken away."""
+    on_sheet: bool = False
+    """What was read is a sheet that lies in the picture."""
+    tilt: float = 0.0
+    """How far the sheet lay turned clockwise, in degrees, and was turned back."""
 
 
 # One for each polarity, as bulk prediction meets little else.
@@ -135,7 +143,7 @@ def _prepare(picture: Image.Image, size: tuple[int, int], orientation: int) -> P
         steps = _MNIST_STEPS[inverted]
         return Prepared(pixels=pixels, steps=steps if orientation == 1 else replace(steps, orientation=orientation))
     small = reduce_to(picture, _WORKING_SIDE)
-    found = map_ink(grey(small))
+    found = map_ink(grey(small), straighten=True)
     drawn = draw_ink(cut_out(found, found.mask))
     steps = Steps(
         polarity=_POLARITIES[found.dark_on_light],
@@ -146,6 +154,10 @@ def _prepare(picture: Image.Image, size: tuple[int, int], orientation: int) -> P
         drawn_stroke=drawn.drawn,
         lines=found.lines,
         specks=found.specks,
+        outlines=found.outlines,
+        bars=found.bars,
+        on_sheet=found.on_sheet,
+        tilt=found.tilt,
     )
     objection: Objection | None = "several digits" if holds_several(found.boxes) else None
     return Prepared(pixels=drawn.pixels, objection=objection, steps=steps)
