@@ -1,4 +1,4 @@
-"""The convex hull of a mask, and what shape it has: its area, its tilt, whether it has four corners."""
+"""What a mask encloses, and its convex hull: the hull's area, its tilt, its sides and corners."""
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +38,14 @@ def _turns_in(a: tuple[int, int], b: tuple[int, int], c: tuple[int, int]) -> boo
     return (b[1] - a[1]) * (c[0] - a[0]) >= (c[1] - a[1]) * (b[0] - a[0])
 
 
+def enclosed(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Mark what has some of a mask on all four sides, and the mask itself."""
+    rows = np.maximum.accumulate(mask, axis=1) & np.maximum.accumulate(mask[:, ::-1], axis=1)[:, ::-1]
+    columns = np.maximum.accumulate(mask, axis=0) & np.maximum.accumulate(mask[::-1], axis=0)[::-1]
+    inside: npt.NDArray[np.bool_] = rows & columns
+    return inside
+
+
 def area_of(polygon: Points) -> float:
     """Return the area of a polygon, by the shoelace formula."""
     (x, y), (next_x, next_y) = polygon.T, np.roll(polygon, -1, axis=0).T
@@ -52,6 +60,12 @@ def tilt_of(polygon: Points) -> float:
     across = np.cos(angles)[:, None] * polygon[:, 1] - np.sin(angles)[:, None] * polygon[:, 0]
     degrees = np.degrees(angles[(np.ptp(along, axis=1) * np.ptp(across, axis=1)).argmin()])
     return float((degrees + 45) % 90 - 45)
+
+
+def sides_of(polygon: Points) -> tuple[float, float]:
+    """Measure the shorter and the longer side of the smallest rectangle around a convex polygon."""
+    short, long = sorted(np.ptp(turn(polygon, -tilt_of(polygon)), axis=0).tolist())
+    return short, long
 
 
 def largest_quadrilateral(polygon: Points) -> Points:

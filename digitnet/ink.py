@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from digitnet.blots import is_blot
 from digitnet.components import Boxes, Components, connected, extent
-from digitnet.errors import BlankError
+from digitnet.errors import BlankError, NoiseError
 from digitnet.marks import find_marks
 from digitnet.paper import (
     CLOSE_WINDOW,
@@ -22,13 +23,16 @@ from digitnet.paper import (
     border,
     divide_by_paper,
     is_dark_on_light,
+    is_noise,
     near_paper,
 )
 from digitnet.ruling import Cleared, inside_of, remove_lines
 from digitnet.sheet import cut_sheet
 
 _BLANK = "the picture is blank: no ink stands out from the paper"
+_NOISE = "the picture is noise: nothing is written in it"
 _LEAST_RANGE = 0.03  # of black to white, over the whole picture
+_MANY_SPECKS = 5  # what has as many may be noise
 _SHADED_BORDER = 0.005  # of the border is ink: there may be a shadow
 
 
@@ -56,6 +60,8 @@ class InkMap:
     """How many outlines around the rest were left out."""
     bars: int
     """How many lines below or above the rest were left out."""
+    is_blot: bool
+    """Whether the strokes are one solid patch."""
     on_sheet: bool
     """Whether this map is of a sheet that lies in the picture."""
     tilt: float
@@ -89,17 +95,21 @@ def map_ink(grey: Grey, *, straighten: bool = False) -> InkMap:
 
     Raises:
         BlankError: No ink stands out from the paper.
+        NoiseError: Nor is there any paper.
     """
     if np.ptp(grey) < _LEAST_RANGE:
         raise BlankError(_BLANK)
     sheet = cut_sheet(grey, straighten=straighten)
     dark = is_dark_on_light(sheet.grey)
-    ink, threshold = remove_paper(sheet.grey if dark else 1 - sheet.grey)
+    paper = sheet.grey if dark else 1 - sheet.grey
+    ink, threshold = remove_paper(paper)
     inner = inside_of(ink, threshold)
     if ink[inner].shape != ink.shape:
         ink, threshold = ink[inner], ink_threshold(ink[inner])
     cleared, threshold = clear_lines(ink, threshold)
     strokes = keep_strokes(cleared.ink > threshold, cleared.tracks)
+    if (strokes.specks >= _MANY_SPECKS or not strokes.mask.any()) and is_noise(grey):
+        raise NoiseError(_NOISE)
     if not strokes.mask.any():
         raise BlankError(_BLANK)
     return InkMap(
@@ -113,6 +123,7 @@ def map_ink(grey: Grey, *, straighten: bool = False) -> InkMap:
         specks=strokes.specks,
         outlines=strokes.outlines,
         bars=strokes.bars,
+        is_blot=is_blot(paper[inner], strokes.mask),
         on_sheet=sheet.found,
         tilt=sheet.tilt,
     )
@@ -199,7 +210,7 @@ def ink_threshold(ink: Grey) -> float:
 
 
 def keep_strokes(mask: Mask, tracks: Mask | None = None) -> Strokes:
-    """Drop specks, thin strips along the picture's edge (shadows, the next line on the page), and marks about the digit.
+    """Drop specks, strips along the picture's edge (shadows, the next line on the page), and marks about the digit.
 
     Args:
         mask: (height, width) bool: what is darker than paper.
@@ -230,7 +241,7 @@ def _are_stray(boxes: Boxes, shape: tuple[int, ...]) -> Mask:
     # An upright line that only ends at an edge may be the stem of a 4; a level one from side to side is a rule.
     upright = (wide < 0.1 * width) & (tall > 3 * wide) & (at_left | at_right)
     level = (tall < 0.1 * height) & (wide > 3 * tall) & (at_top | at_bottom | (at_left & at_right))
-    stray = upright | level
+    stray: Mask = upright | level
     if stray.all():  # a 1 that fills its picture
         stray[:] = False
     return stray

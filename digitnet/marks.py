@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from digitnet.components import Boxes, Components
-from digitnet.hull import area_of, convex_hull
+from digitnet.hull import area_of, convex_hull, enclosed
 
 Mask = npt.NDArray[np.bool_]
 
@@ -81,20 +81,14 @@ def _is_around(mask: Mask, parts: Components, part: int, rest: npt.NDArray[np.in
     if (parts.box[rest, 2:] - parts.box[rest, :2]).max() < _LEAST_INSIDE * max(tall, wide):
         return False
     outline, inside = _pixels(mask, parts, np.array([part]), outer), _pixels(mask, parts, rest, outer)
-    enclosed = _enclosed(outline)
-    if enclosed[inside].mean() < _SURROUNDED or outline.sum() > _THIN * enclosed.sum():
+    inner_side = enclosed(outline)
+    if inner_side[inside].mean() < _SURROUNDED or outline.sum() > _THIN * inner_side.sum():
         return False
-    if enclosed.sum() < _CONVEX * area_of(convex_hull(outline)):
+    if inner_side.sum() < _CONVEX * area_of(convex_hull(outline)):
         return False
-    return not (len(rest) == 1 and _is_slash(inside, narrow=wide < _NARROW * tall, square=bool(enclosed.mean() > 0.9)))
-
-
-def _enclosed(outline: Mask) -> Mask:
-    """Mark what has an outline on all four sides, and the outline itself."""
-    rows = np.maximum.accumulate(outline, axis=1) & np.maximum.accumulate(outline[:, ::-1], axis=1)[:, ::-1]
-    columns = np.maximum.accumulate(outline, axis=0) & np.maximum.accumulate(outline[::-1], axis=0)[::-1]
-    enclosed: Mask = rows & columns
-    return enclosed
+    return not (
+        len(rest) == 1 and _is_slash(inside, narrow=wide < _NARROW * tall, square=bool(inner_side.mean() > 0.9))
+    )
 
 
 def _is_slash(inside: Mask, *, narrow: bool, square: bool) -> bool:

@@ -15,11 +15,23 @@ Mask = npt.NDArray[np.bool_]
 
 LEAST_CONTRAST = 0.06  # of the paper's brightness; fainter than any pencil, stronger than JPEG's noise
 PHOTO_SIDE = 64  # a picture with a shorter side is a drawing: no shadows, sheets and edges are looked for
+_LEAST_NOISE = 0.05  # standard deviation, of black to white; fainter grain is paper's
+_UNLIKE = 0.8  # of it is the mean difference between neighbours: of independent pixels 1 or more, of drawings below 0.4
 _PAPER_DEPTH = 0.2  # what is darker by more than this says nothing about the paper's grain
 _PAPER_CELLS = 64  # the paper's brightness is found on about this many cells along the longer side
 PAPER_WINDOW = 1 / 3  # of the longer side: wider than any stroke, narrower than any shadow that matters
 CLOSE_WINDOW = 1 / 9  # where shadows are sharp
 _INSETS = (0, 0.05, 0.1)  # of the shorter side: where the border is looked at, past a dark edge
+
+
+def is_noise(grey: Grey) -> bool:
+    """Say whether a picture is noise: each pixel differs from the next as much as from any other."""
+    if min(grey.shape) < PHOTO_SIDE:
+        return False
+    spread = float(grey.std())
+    if spread < _LEAST_NOISE:
+        return False
+    return all(float(np.abs(np.diff(grey, axis=axis)).mean()) > _UNLIKE * spread for axis in (1, 0))
 
 
 def border(values: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -10,11 +10,13 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from digitnet.components import Components, connected
-from digitnet.hull import Points, area_of, convex_hull, largest_quadrilateral, tilt_of, turn
-from digitnet.paper import LEAST_CONTRAST, PHOTO_SIDE, Grey, Mask, border, in_cells
+from digitnet.hull import Points, area_of, convex_hull, enclosed, largest_quadrilateral, sides_of, tilt_of, turn
+from digitnet.paper import LEAST_CONTRAST, Grey, Mask, border, in_cells
 
-_CELLS = 100  # along the longer side: coarse enough to lose a table's grain, fine enough for a tilt of 2 degrees
+_LEAST_SIDE = 128  # pixels: what is smaller is a drawing, or no digit on a sheet in it could be read
+_CELLS = 72  # along the longer side: coarse enough to lose a table's grain, fine enough for a tilt of 3 degrees
 _LEVELS = (0.4, 0.55, 0.25, 0.7)  # of the range of brightness: which of them parts paper from table is not known
+_ALIKE = 0.25  # more or less light: no other sheet
 _LIGHT_BORDER = 0.8  # of the picture's border: what has more is paper from side to side
 _LEAST, _MOST = 0.03, 0.95  # of the picture
 _LIGHT = 0.7  # of a sheet is bare paper, at least
@@ -87,14 +89,20 @@ def find_sheet(grey: Grey) -> Points | None:
     Returns:
         A convex polygon in pixels; None where there is no sheet.
     """
-    if min(grey.shape) < PHOTO_SIDE:  # a drawing, not a photo
+    if min(grey.shape) < _LEAST_SIDE:
         return None
     cell = max(1, round(max(grey.shape) / _CELLS))
     cells: Grey = in_cells(grey, cell, mode="edge").mean(axis=(1, 3))
     darkest, lightest = float(cells.min()), float(cells.max())
+    before = 0
     for share in _LEVELS:
         level = darkest + share * (lightest - darkest)
-        hull = _outline(cells, cells > level)
+        light = cells > level
+        count = int(light.sum())
+        if abs(count - before) < _ALIKE * before:  # as at the level before
+            continue
+        before = count
+        hull = _outline(cells, light)
         if hull is not None:
             outline = (_shrink(hull) * cell).clip(0, grey.shape[::-1])
             if _is_written_on(grey, level, draw(outline, grey.shape)):
@@ -107,6 +115,8 @@ def _outline(cells: Grey, light: Mask) -> Points | None:
     if border(light).mean() > _LIGHT_BORDER:
         return None
     light = _opened(light)
+    if light.sum() < _LIGHT * _LEAST * light.size:
+        return None
     parts = connected(light)
     if parts.area.max(initial=0) < _LIGHT * _LEAST * light.size:
         return None
@@ -116,6 +126,8 @@ def _outline(cells: Grey, light: Mask) -> Points | None:
         return None
     region = np.zeros_like(light)
     region[light] = parts.labels == largest
+    if parts.area[largest] < _LIGHT * enclosed(region).sum():  # which is no more than its hull, and quicker found
+        return None
     hull = convex_hull(region)
     area = area_of(hull)
     if not _LEAST < area / light.size < _MOST or region.sum() < _LIGHT * area:
@@ -123,7 +135,7 @@ def _outline(cells: Grey, light: Mask) -> Points | None:
     corners = largest_quadrilateral(hull)
     if area_of(corners) < _FOUR_CORNERED * area or _is_shaded(cells, region, corners):
         return None
-    narrow, long = sorted(_sides(hull))
+    narrow, long = sides_of(hull)
     return hull if long <= _LONGEST * narrow and _notches(region, hull) <= _NOTCHES * area else None
 
 
@@ -153,16 +165,10 @@ def _is_shaded(cells: Grey, region: Mask, corners: Points) -> bool:
     return not inner.any() and bool(np.median(cells[~region]) > _SHADE * np.median(cells[region]))
 
 
-def _sides(hull: Points) -> list[float]:
-    """Measure the sides of the smallest rectangle around a polygon."""
-    sides: list[float] = np.ptp(turn(hull, -tilt_of(hull)), axis=0).tolist()
-    return sides
-
-
 def _shrink(hull: Points) -> Points:
     """Move an outline inwards, past the sheet's edge, but not where that is the picture's own."""
     middle = hull.mean(axis=0)
-    narrow = min(_sides(hull))
+    narrow = sides_of(hull)[0]
     factor = 1 - 2 * (1.5 + _INSET * narrow) / narrow
     return middle + (hull - middle) * max(factor, 0.5)
 
@@ -193,8 +199,8 @@ def _is_hole(dark: Mask, parts: Components, inside: Mask) -> bool:
     patch = np.zeros_like(dark)
     patch[dark] = parts.labels == parts.area.argmax()
     hull = convex_hull(patch)
-    narrow, long = sorted(_sides(hull))
-    is_one = long > _SLENDER * narrow and narrow < _SLIM * min(_sides(convex_hull(inside)))
+    narrow, long = sides_of(hull)
+    is_one = long > _SLENDER * narrow and narrow < _SLIM * sides_of(convex_hull(inside))[0]
     return bool(patch.sum() >= _SOLID * area_of(hull)) and not is_one
 
 

@@ -34,8 +34,9 @@ def _cloth(rng, y, x):
 TABLES = {
     "black": lambda _rng, y, _x: np.full((*y.shape, 3), 0.08),
     "grey": lambda _rng, y, _x: np.full((*y.shape, 3), 0.35),
-    "coloured": lambda rng, y, _x: np.ones((*y.shape, 3))
-    * [(0.15, 0.25, 0.5), (0.5, 0.2, 0.15), (0.2, 0.4, 0.25)][rng.integers(3)],
+    "coloured": lambda rng, y, _x: (
+        np.ones((*y.shape, 3)) * [(0.15, 0.25, 0.5), (0.5, 0.2, 0.15), (0.2, 0.4, 0.25)][rng.integers(3)]
+    ),
     "wood": _wood,
     "stone": lambda rng, y, _x: 0.15 + 0.35 * gaussian_field(rng, *y.shape, 2)[:, :, None] * np.ones(3),
     "cloth": _cloth,
