@@ -12,7 +12,7 @@ Mask = npt.NDArray[np.bool_]
 
 _AS_DARK = 1.5  # times as light as ink: still ink; paper in a shadow is lighter by more
 _THICK = 0.34  # of the longer side is the mean stroke: half a disc's is, and no digit's
-_FILLED = 0.6  # of its box
+_FILLED = 0.45  # of its box
 _SOLID = 0.92  # of its hull: two strokes that meet at an angle fill less
 _COMPACT = 0.5  # widths to a length: what is slimmer may be a 1
 
@@ -36,4 +36,4 @@ def is_blot(grey: Grey, mask: Mask) -> bool:
     narrow, long = sides_of(hull)
     if patch.sum() < _SOLID * area_of(hull) or narrow < _COMPACT * long:
         return False
-    return stroke_width(patch.astype(np.float32)) > _THICK * max(patch.shape)
+    return bool(stroke_width(patch.astype(np.float32)) > _THICK * max(patch.shape))

@@ -77,10 +77,12 @@ def largest_quadrilateral(polygon: Points) -> Points:
     sides = gaps[:, :, None, 0] * gaps[:, None, :, 1] - gaps[:, :, None, 1] * gaps[:, None, :, 0]  # twice i, j, k
     left, right = sides.max(axis=2), (-sides).max(axis=2)
     i, j = np.unravel_index(int((left + right).argmax()), left.shape)
-    return polygon[[i, int((-sides)[i, j].argmax()), j, int(sides[i, j].argmax())]]
+    corners: Points = polygon[np.array([i, (-sides)[i, j].argmax(), j, sides[i, j].argmax()])]
+    return corners
 
 
 def turn(points: Points, degrees: float) -> Points:
     """Turn points about the origin, clockwise as y points down."""
     angle = np.radians(degrees)
-    return points @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    turned: Points = points @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    return turned

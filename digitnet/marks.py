@@ -86,9 +86,8 @@ def _is_around(mask: Mask, parts: Components, part: int, rest: npt.NDArray[np.in
         return False
     if inner_side.sum() < _CONVEX * area_of(convex_hull(outline)):
         return False
-    return not (
-        len(rest) == 1 and _is_slash(inside, narrow=wide < _NARROW * tall, square=bool(inner_side.mean() > 0.9))
-    )
+    square = bool(inner_side.mean() > 0.9)
+    return len(rest) > 1 or not _is_slash(inside, narrow=wide < _NARROW * tall, square=square)
 
 
 def _is_slash(inside: Mask, *, narrow: bool, square: bool) -> bool:
@@ -100,7 +99,7 @@ def _is_slash(inside: Mask, *, narrow: bool, square: bool) -> bool:
     if spread[0] > _BAR**2 * spread[1]:
         return False
     slant = float(np.degrees(np.arctan2(abs(axes[0, 1]), abs(axes[1, 1]))))
-    return slant > _SLASH[0 if narrow else 1] or (narrow and np.ptp(y) < _DASH * len(inside))
+    return slant > _SLASH[0 if narrow else 1] or (narrow and bool(np.ptp(y) < _DASH * len(inside)))
 
 
 def _line_shaped(parts: Components) -> Mask:

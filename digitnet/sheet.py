@@ -1,6 +1,6 @@
 """A light sheet of paper that lies on something darker: found at any tilt, and cut out of the photo.
 
-It is the largest light region, whose outline has four corners as no digit's has. Arrays only: no files, no picture modes.
+It is the largest light region, whose outline has four corners as no digit's has. Arrays only.
 """
 
 from dataclasses import dataclass
@@ -29,6 +29,7 @@ _BEYOND = 0.1  # of a dark part lies outside of a sheet: it is no ink
 _NOTCHES = 0.05  # of a sheet may be dark from its edge inwards
 _SHADE = 0.35  # of the paper's brightness: a table is darker than a shadow
 _AT_EDGE = 3  # cells from the picture's edge
+_SHARP = 0.25  # of a quadrilateral is the triangle at a corner, which else is but a bend
 _UPRIGHT = 2.0  # degrees: a sheet that is turned by no more is left as it lies
 _INSET = 0.02  # of its shorter side, and a cell and a half: what is left out along the sheet's edge
 
@@ -66,10 +67,7 @@ def cut_sheet(grey: Grey, *, straighten: bool) -> Sheet:
     upright = turn(outline, -tilt)
     left, top = np.floor(upright.min(axis=0)).astype(int).tolist()
     right, bottom = np.ceil(upright.max(axis=0)).astype(int).tolist()
-    if tilt:
-        cut = _turned(grey, (left, top, right, bottom), tilt)
-    else:
-        cut = grey[top:bottom, left:right]
+    cut = _turned(grey, (left, top, right, bottom), tilt) if tilt else grey[top:bottom, left:right]
     return Sheet(grey=surround(cut, upright - (left, top)), corner=(left, top), found=True, tilt=tilt)
 
 
@@ -104,7 +102,7 @@ def find_sheet(grey: Grey) -> Points | None:
         before = count
         hull = _outline(cells, light)
         if hull is not None:
-            outline = (_shrink(hull) * cell).clip(0, grey.shape[::-1])
+            outline: Points = (_shrink(hull) * cell).clip(0, grey.shape[::-1])
             if _is_written_on(grey, level, draw(outline, grey.shape)):
                 return outline
     return None
@@ -114,33 +112,35 @@ def _outline(cells: Grey, light: Mask) -> Points | None:
     """Return the hull of the largest light region if that has the shape of a sheet; all in cells."""
     if border(light).mean() > _LIGHT_BORDER:
         return None
-    light = _opened(light)
-    if light.sum() < _LIGHT * _LEAST * light.size:
-        return None
-    parts = connected(light)
-    if parts.area.max(initial=0) < _LIGHT * _LEAST * light.size:
-        return None
-    largest = parts.area.argmax()
-    top, left, bottom, right = parts.box[largest]
-    if parts.area[largest] < _LIGHT / 2 * (bottom - top) * (right - left):  # on its corner, a sheet fills half
-        return None
-    region = np.zeros_like(light)
-    region[light] = parts.labels == largest
-    if parts.area[largest] < _LIGHT * enclosed(region).sum():  # which is no more than its hull, and quicker found
+    region = _largest_region(_opened(light))
+    # What a region encloses is no more than its hull, and quicker found.
+    if region.sum() < _LIGHT * max(_LEAST * light.size, int(enclosed(region).sum())):
         return None
     hull = convex_hull(region)
-    area = area_of(hull)
-    if not _LEAST < area / light.size < _MOST or region.sum() < _LIGHT * area:
-        return None
+    return hull if _is_sheet(cells, region, hull) else None
+
+
+def _largest_region(light: Mask) -> Mask:
+    parts = connected(light)
+    region = np.zeros_like(light)
+    if len(parts.area):
+        region[light] = parts.labels == parts.area.argmax()
+    return region
+
+
+def _is_sheet(cells: Grey, region: Mask, hull: Points) -> bool:
+    """Say whether a light region has the size and the shape of a sheet, and is not what a shadow leaves of one."""
+    area, (narrow, long) = area_of(hull), sides_of(hull)
+    if not _LEAST < area / region.size < _MOST or region.sum() < _LIGHT * area or long > _LONGEST * narrow:
+        return False
     corners = largest_quadrilateral(hull)
     if area_of(corners) < _FOUR_CORNERED * area or _is_shaded(cells, region, corners):
-        return None
-    narrow, long = sides_of(hull)
-    return hull if long <= _LONGEST * narrow and _notches(region, hull) <= _NOTCHES * area else None
+        return False
+    return _notches(region, hull) <= _NOTCHES * area
 
 
 def _notches(region: Mask, hull: Points) -> int:
-    """Count the dark cells that reach into a region from outside: beside the stem of a 1 or a 7, but not into a sheet."""
+    """Count the dark cells that reach into a region from outside: beside the stem of a 7, but not into a sheet."""
     parts = connected(~region)
     beyond = np.bincount(parts.labels, weights=~draw(hull, region.shape)[~region], minlength=len(parts.area))
     outside = np.zeros_like(region)
@@ -159,10 +159,11 @@ def _opened(light: Mask) -> Mask:
 
 
 def _is_shaded(cells: Grey, region: Mask, corners: Points) -> bool:
-    """Say whether what is not light is the sheet's own paper in a shadow: paler than a table, up to the picture's edge."""
+    """Say whether what is not light is the paper in a shadow: paler than a table, and the light has no corner by it."""
     edge = np.array(region.shape[::-1])
     inner = ((corners > _AT_EDGE) & (corners < edge - _AT_EDGE)).all(axis=1)
-    return not inner.any() and bool(np.median(cells[~region]) > _SHADE * np.median(cells[region]))
+    sharp = [area_of(np.delete(corners, (k + 2) % 4, axis=0)) > _SHARP * area_of(corners) for k in range(4)]
+    return not (inner & np.array(sharp)).any() and bool(np.median(cells[~region]) > _SHADE * np.median(cells[region]))
 
 
 def _shrink(hull: Points) -> Points:
@@ -170,7 +171,8 @@ def _shrink(hull: Points) -> Points:
     middle = hull.mean(axis=0)
     narrow = sides_of(hull)[0]
     factor = 1 - 2 * (1.5 + _INSET * narrow) / narrow
-    return middle + (hull - middle) * max(factor, 0.5)
+    shrunk: Points = middle + (hull - middle) * max(factor, 0.5)
+    return shrunk
 
 
 def draw(polygon: Points, shape: tuple[int, ...]) -> Mask:

@@ -1,6 +1,7 @@
-"""Pictures in which a digit is not alone, made to order: a sheet that lies on a table, marks around a digit, and blots.
+"""Pictures in which a digit is not alone, made to order: a sheet on a table, marks around a digit, and blots.
 
-What is on the sheet is papers.py's; here are its place and tilt in a photo, the table, outlines and lines. The marks change a papers.Page.
+What is on the sheet is papers.py's; here are its place and tilt in a photo, the table, outlines and lines.
+The marks change a papers.Page.
 """
 
 import io
@@ -19,7 +20,7 @@ def gaussian_field(rng, height, width, radius):
     return (smooth - smooth.min()) / max(np.ptp(smooth), 1)
 
 
-def _wood(rng, y, x):
+def _wood(rng, y, _x):
     bend = gaussian_field(rng, *y.shape, 40)
     grain = np.sin((y * rng.uniform(0.1, 0.3) + 14 * bend) * 2) * 0.5 + 0.5
     return np.array([0.45, 0.3, 0.18]) * (0.7 + 0.5 * grain[:, :, None])

@@ -23,15 +23,15 @@ def greys(picture):
 
 
 def plain_sheet(tilt, side=160, share=0.5):
-    """Draw a light square, turned clockwise about the middle of a dark picture, with a dot of ink in its middle."""
+    """Draw a light square with a sign on it, turned clockwise about the middle of a dark picture."""
     size = round(side * 2)
     picture = Image.new("L", (size, size), 40)
     square = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]) * side * share
     corners = hull.turn(square, tilt) + size / 2
     pen = ImageDraw.Draw(picture)
     pen.polygon([tuple(corner) for corner in corners], fill=220)
-    middle = size / 2
-    pen.line([(middle - 15, middle + 30), (middle, middle - 30), (middle + 15, middle + 30)], fill=30, width=6)
+    sign = hull.turn(np.array([(-15, 30), (0, -30), (15, 30)]), tilt) + size / 2
+    pen.line([tuple(point) for point in sign], fill=30, width=6)
     return greys(picture), corners
 
 
