@@ -14,7 +14,7 @@ from digitnet.hull import Points, area_of, convex_hull, enclosed, largest_quadri
 from digitnet.paper import LEAST_CONTRAST, Grey, Mask, border, in_cells
 
 _LEAST_SIDE = 128  # pixels: what is smaller is a drawing, or no digit on a sheet in it could be read
-_CELLS = 72  # along the longer side: coarse enough to lose a table's grain, fine enough for a tilt of 3 degrees
+_CELLS = 100  # along the longer side: coarse enough to lose a table's grain, fine enough for a tilt of 2 degrees
 _LEVELS = (0.4, 0.55, 0.25, 0.7)  # of the range of brightness: which of them parts paper from table is not known
 _ALIKE = 0.25  # more or less light: no other sheet
 _LIGHT_BORDER = 0.8  # of the picture's border: what has more is paper from side to side
