@@ -51,12 +51,13 @@ def describe(steps: Steps) -> str:
         done.append(_TURNS[steps.orientation])
     if steps.mnist_form:
         done.append("an MNIST image already, left alone")
+    if steps.on_sheet:
+        done.append("cropped to the sheet" + (f", turned by {-steps.tilt:+.0f} degrees" if steps.tilt else ""))
     if steps.ink_box is not None:
         done.append(f"ink {steps.ink_box[0]}x{steps.ink_box[1]} px")
     if steps.stroke is not None and steps.drawn_stroke is not None:
         before, after = f"{steps.stroke:.1f}", f"{steps.drawn_stroke:.1f}"
         done.append(f"stroke {before} px" if before == after else f"stroke {before} to {after} px")
-    for count, noun in ((steps.lines, "line"), (steps.specks, "speck")):
-        if count:
-            done.append(f"{count} {noun}{'' if count == 1 else 's'} removed")
+    counts = {"line": steps.lines, "outline": steps.outlines, "bar": steps.bars, "speck": steps.specks}
+    done += [f"{count} {noun}{'' if count == 1 else 's'} removed" for noun, count in counts.items() if count]
     return ", ".join(done)

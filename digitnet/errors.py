@@ -35,6 +35,10 @@ class BlankError(PictureError):
     """A picture was read, and no ink stands out from its paper."""
 
 
+class NoiseError(BlankError):
+    """A picture holds no ink, but noise all over."""
+
+
 class ThresholdError(DigitnetError):
     """A threshold that the person asked for was missed."""
 

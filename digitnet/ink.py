@@ -5,11 +5,14 @@ how thick MNIST would draw it, normalise.py's. Arrays only: no files, no picture
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
+from digitnet.blots import is_blot
 from digitnet.components import Boxes, Components, connected, extent
-from digitnet.errors import BlankError
+from digitnet.errors import BlankError, NoiseError
+from digitnet.marks import find_marks
 from digitnet.paper import (
     CLOSE_WINDOW,
     LEAST_CONTRAST,
@@ -20,13 +23,16 @@ from digitnet.paper import (
     border,
     divide_by_paper,
     is_dark_on_light,
+    is_noise,
     near_paper,
-    sheet_of,
 )
 from digitnet.ruling import Cleared, inside_of, remove_lines
+from digitnet.sheet import cut_sheet
 
 _BLANK = "the picture is blank: no ink stands out from the paper"
+_NOISE = "the picture is noise: nothing is written in it"
 _LEAST_RANGE = 0.03  # of black to white, over the whole picture
+_MANY_SPECKS = 5  # what has as many may be noise
 _SHADED_BORDER = 0.005  # of the border is ink: there may be a shadow
 
 
@@ -50,42 +56,76 @@ class InkMap:
     """How many ruled lines were taken away."""
     specks: int
     """How many parts were left out: dust, remnants of lines, what belongs to the picture's edge."""
+    outlines: int
+    """How many outlines around the rest were left out."""
+    bars: int
+    """How many lines below or above the rest were left out."""
+    is_blot: bool
+    """Whether the strokes are one solid patch."""
+    on_sheet: bool
+    """Whether this map is of a sheet that lies in the picture."""
+    tilt: float
+    """How far the sheet lay turned clockwise, in degrees, and has been turned back."""
 
 
-def map_ink(grey: Grey) -> InkMap:
+class Strokes(NamedTuple):
+    """What of a map of ink are strokes."""
+
+    mask: Mask
+    """(height, width) bool."""
+    boxes: Boxes
+    """(parts, 4): around each connected part."""
+    specks: int
+    """How many other parts were left out."""
+    outlines: int
+    """How many outlines around the rest were."""
+    bars: int
+    """How many lines below or above the rest were."""
+
+
+def map_ink(grey: Grey, *, straighten: bool = False) -> InkMap:
     """Tell ink from paper in a grey picture.
 
     Args:
         grey: (height, width) float32 in [0, 1], of either polarity.
+        straighten: Whether to turn back a sheet that lies aslant; its map has other coordinates than the picture then.
 
     Returns:
         A map of the picture, or of the sheet in it; at least one pixel is ink.
 
     Raises:
         BlankError: No ink stands out from the paper.
+        NoiseError: Nor is there any paper.
     """
     if np.ptp(grey) < _LEAST_RANGE:
         raise BlankError(_BLANK)
-    sheet = sheet_of(grey)
-    paper = grey[sheet]
-    dark = is_dark_on_light(paper)
-    ink, threshold = remove_paper(paper if dark else 1 - paper)
+    sheet = cut_sheet(grey, straighten=straighten)
+    dark = is_dark_on_light(sheet.grey)
+    paper = sheet.grey if dark else 1 - sheet.grey
+    ink, threshold = remove_paper(paper)
     inner = inside_of(ink, threshold)
     if ink[inner].shape != ink.shape:
         ink, threshold = ink[inner], ink_threshold(ink[inner])
     cleared, threshold = clear_lines(ink, threshold)
-    mask, boxes, specks = keep_strokes(cleared.ink > threshold, cleared.tracks)
-    if not mask.any():
+    strokes = keep_strokes(cleared.ink > threshold, cleared.tracks)
+    if (strokes.specks >= _MANY_SPECKS or not strokes.mask.any()) and is_noise(grey):
+        raise NoiseError(_NOISE)
+    if not strokes.mask.any():
         raise BlankError(_BLANK)
     return InkMap(
         ink=cleared.ink,
-        mask=mask,
-        boxes=boxes,
+        mask=strokes.mask,
+        boxes=strokes.boxes,
         threshold=threshold,
-        corner=(sheet[1].start + inner[1].start, sheet[0].start + inner[0].start),
+        corner=(sheet.corner[0] + inner[1].start, sheet.corner[1] + inner[0].start),
         dark_on_light=dark,
         lines=cleared.count,
-        specks=specks,
+        specks=strokes.specks,
+        outlines=strokes.outlines,
+        bars=strokes.bars,
+        is_blot=is_blot(paper[inner], strokes.mask),
+        on_sheet=sheet.found,
+        tilt=sheet.tilt,
     )
 
 
@@ -169,38 +209,42 @@ def ink_threshold(ink: Grey) -> float:
     return max(0.4 * ink_level, floor)
 
 
-def keep_strokes(mask: Mask, tracks: Mask | None = None) -> tuple[Mask, Boxes, int]:
-    """Drop specks, and thin strips along the picture's edge (shadows, the next line on the page).
+def keep_strokes(mask: Mask, tracks: Mask | None = None) -> Strokes:
+    """Drop specks, strips along the picture's edge (shadows, the next line on the page), and marks about the digit.
 
     Args:
         mask: (height, width) bool: what is darker than paper.
         tracks: (height, width) bool: where ruled lines were, if there were any.
-
-    Returns:
-        The mask without them, the boxes around its parts, and how many parts were dropped.
     """
     parts = connected(mask)
-    if len(parts.area) == 0:
-        return mask, parts.box, 0
-    height, width = mask.shape
-    top, left, bottom, right = parts.box.T
+    stray = _are_stray(parts.box, mask.shape)
+    if tracks is not None and len(stray):
+        stray |= _are_remnants(parts, mask, tracks)
+    if stray.all():
+        return Strokes(np.zeros_like(mask), parts.box[:0], len(stray), 0, 0)
+    outlines, bars = find_marks(mask, parts, ~stray & (parts.area >= 3))
+    used = ~stray & ~outlines & ~bars
+    largest = parts.area[used].max()
+    kept = used & (parts.area >= 0.02 * largest) & (parts.area >= 3)
+    result = mask.copy()
+    result[mask] = kept[parts.labels]
+    dropped = ~kept & ~outlines & ~bars
+    return Strokes(result, parts.box[kept], int(dropped.sum()), int(outlines.sum()), int(bars.sum()))
+
+
+def _are_stray(boxes: Boxes, shape: tuple[int, ...]) -> Mask:
+    """Say which parts are thin strips along the edge of a picture of `shape`: (parts,) bool."""
+    height, width = shape
+    top, left, bottom, right = boxes.T
     tall, wide = bottom - top, right - left
     at_left, at_right, at_top, at_bottom = left == 0, right == width, top == 0, bottom == height
     # An upright line that only ends at an edge may be the stem of a 4; a level one from side to side is a rule.
     upright = (wide < 0.1 * width) & (tall > 3 * wide) & (at_left | at_right)
     level = (tall < 0.1 * height) & (wide > 3 * tall) & (at_top | at_bottom | (at_left & at_right))
-    stray = upright | level
+    stray: Mask = upright | level
     if stray.all():  # a 1 that fills its picture
         stray[:] = False
-    if tracks is not None:
-        stray |= _are_remnants(parts, mask, tracks)
-        if stray.all():
-            return np.zeros_like(mask), parts.box[:0], len(parts.area)
-    largest = parts.area[~stray].max()
-    kept = ~stray & (parts.area >= 0.02 * largest) & (parts.area >= 3)
-    result = mask.copy()
-    result[mask] = kept[parts.labels]
-    return result, parts.box[kept], int((~kept).sum())
+    return stray
 
 
 def _are_remnants(parts: Components, mask: Mask, tracks: Mask) -> Mask:

@@ -1,6 +1,6 @@
-"""The paper under the ink: the sheet in a photo, whether paper or ink is darker, and how light the paper is.
+"""The paper under the ink: whether paper or ink is darker, and how light the paper is.
 
-Arrays only: no files, no picture modes. What on the paper is ink, ink.py decides.
+Arrays only: no files, no picture modes. What on the paper is ink, ink.py decides; where the paper is, sheet.py.
 """
 
 import math
@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from digitnet.components import connected
-
 Grey = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
 LEAST_CONTRAST = 0.06  # of the paper's brightness; fainter than any pencil, stronger than JPEG's noise
 PHOTO_SIDE = 64  # a picture with a shorter side is a drawing: no shadows, sheets and edges are looked for
+_LEAST_NOISE = 0.05  # standard deviation, of black to white; fainter grain is paper's
+_UNLIKE = 0.8  # of it is the mean difference between neighbours: of independent pixels 1 or more, of drawings below 0.4
 _PAPER_DEPTH = 0.2  # what is darker by more than this says nothing about the paper's grain
 _PAPER_CELLS = 64  # the paper's brightness is found on about this many cells along the longer side
 PAPER_WINDOW = 1 / 3  # of the longer side: wider than any stroke, narrower than any shadow that matters
@@ -24,48 +24,14 @@ CLOSE_WINDOW = 1 / 9  # where shadows are sharp
 _INSETS = (0, 0.05, 0.1)  # of the shorter side: where the border is looked at, past a dark edge
 
 
-def sheet_of(grey: Grey) -> tuple[slice, slice]:
-    """Find a light sheet that lies on something dark, which would else be read as one large piece of ink.
-
-    A sheet is at least half as wide and high as the picture, and a frame just inside its outline is all light:
-    that tells it from a bold digit, whose corners are round.
-
-    Returns:
-        Its rows and columns; those of the whole picture where there is no such sheet.
-    """
-    height, width = grey.shape
-    whole = slice(0, height), slice(0, width)
-    if min(height, width) < PHOTO_SIDE:  # a drawing, not a photo
-        return whole
-    light = _fill_cells(grey > (grey.min() + grey.max()) / 2)
-    parts = connected(light)
-    if len(parts.area) == 0:
-        return whole
-    top, left, bottom, right = parts.box[parts.area.argmax()]
-    tall, wide = bottom - top, right - left
-    if tall < height / 2 or wide < width / 2 or tall * wide > 0.95 * height * width:
-        return whole
-    for inset in (0.04, 0.07, 0.1):  # further in if the sheet lies aslant
-        dy, dx = round(inset * tall), round(inset * wide)
-        inside = slice(top + dy, bottom - dy), slice(left + dx, right - dx)
-        if border(light[inside]).mean() > 0.99 and np.ptp(grey[inside]) > LEAST_CONTRAST:
-            return whole if _is_shaded(grey, light) else inside
-    return whole
-
-
-def _fill_cells(light: Mask) -> Mask:
-    """Fill each cell of a 64th of the longer side that holds any light, so that no ruled line parts a sheet in two."""
-    height, width = light.shape
-    cell = max(height, width) // _PAPER_CELLS
-    cells = _in_cells(light, cell, mode="constant").any(axis=(1, 3))
-    return cells.repeat(cell, axis=0).repeat(cell, axis=1)[:height, :width]
-
-
-def _is_shaded(grey: Grey, light: Mask) -> bool:
-    """Say whether what is not light is the sheet's own paper in a shadow: paler than a table, and not all around."""
-    sides = [light[0], light[-1], light[:, 0], light[:, -1]]
-    around = sum(float(side.mean()) < 0.1 for side in sides)
-    return around < 3 and bool(np.median(grey[~light]) > 0.35 * np.median(grey[light]))
+def is_noise(grey: Grey) -> bool:
+    """Say whether a picture is noise: each pixel differs from the next as much as from any other."""
+    if min(grey.shape) < PHOTO_SIDE:
+        return False
+    spread = float(grey.std())
+    if spread < _LEAST_NOISE:
+        return False
+    return all(float(np.abs(np.diff(grey, axis=axis)).mean()) > _UNLIKE * spread for axis in (1, 0))
 
 
 def border(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -114,11 +80,11 @@ def _rare_is_dark(grey: Grey) -> bool:
 def _cell_means(grey: Grey) -> Grey:
     """Average a picture over about 64 cells along the longer side."""
     cell = max(1, round(max(grey.shape) / _PAPER_CELLS))
-    cells: Grey = _in_cells(grey, cell, mode="edge").mean(axis=(1, 3))
+    cells: Grey = in_cells(grey, cell, mode="edge").mean(axis=(1, 3))
     return cells
 
 
-def _in_cells(values: npt.NDArray[Any], cell: int, mode: Literal["constant", "edge"]) -> npt.NDArray[Any]:
+def in_cells(values: npt.NDArray[Any], cell: int, mode: Literal["constant", "edge"]) -> npt.NDArray[Any]:
     """Cut a picture, padded by `mode` where it does not come out even, into cells: (rows, cell, columns, cell)."""
     height, width = values.shape
     padded = np.pad(values, ((0, -height % cell), (0, -width % cell)), mode=mode)

@@ -15,14 +15,14 @@ from PIL import Image
 from digitnet.components import Boxes
 from digitnet.config import IMAGE_SIZE
 from digitnet.decoding import read_picture
-from digitnet.errors import BlankError, printable
-from digitnet.ink import cut_out, map_ink
+from digitnet.errors import BlankError, NoiseError, printable
+from digitnet.ink import InkMap, cut_out, map_ink
 from digitnet.modes import grey, reduce_to
 from digitnet.normalise import as_mnist_form, draw_ink
 from digitnet.several import holds_several
 
 Digit = npt.NDArray[np.uint8]
-Objection = Literal["blank", "several digits"]
+Objection = Literal["blank", "noise", "several digits", "not a digit"]
 Polarity = Literal["dark on light", "light on dark"]
 
 _POLARITIES: tuple[Polarity, Polarity] = ("light on dark", "dark on light")  # by: is it dark on light?
@@ -49,6 +49,14 @@ class Steps:
     """Ruled lines taken away."""
     specks: int = 0
     """Specks and other parts left out."""
+    outlines: int = 0
+    """Outlines around the digit taken away."""
+    bars: int = 0
+    """Lines below or above the digit taken away."""
+    on_sheet: bool = False
+    """What was read is a sheet that lies in the picture."""
+    tilt: float = 0.0
+    """How far the sheet lay turned clockwise, in degrees, and was turned back."""
 
 
 # One for each polarity, as bulk prediction meets little else.
@@ -75,8 +83,8 @@ def read_prepared(path: Path) -> Prepared:
     """
     try:
         return read_written(path)
-    except BlankError:
-        return _blank()
+    except BlankError as error:
+        return _without_ink(error)
 
 
 def read_written(path: Path) -> Prepared:
@@ -90,7 +98,7 @@ def read_written(path: Path) -> Prepared:
     try:
         return _prepare(*opened)
     except BlankError as error:
-        raise BlankError(f"{printable(path)}: {error}") from None
+        raise type(error)(f"{printable(path)}: {error}") from None
 
 
 def read_digit(path: Path) -> Digit:
@@ -123,8 +131,8 @@ def prepare(picture: Image.Image) -> Prepared:
     """Make a picture, of any mode and size and turned upright, ready for a network."""
     try:
         return _prepare(picture, picture.size, 1)
-    except BlankError:
-        return _blank()
+    except BlankError as error:
+        return _without_ink(error)
 
 
 def _prepare(picture: Image.Image, size: tuple[int, int], orientation: int) -> Prepared:
@@ -135,7 +143,7 @@ def _prepare(picture: Image.Image, size: tuple[int, int], orientation: int) -> P
         steps = _MNIST_STEPS[inverted]
         return Prepared(pixels=pixels, steps=steps if orientation == 1 else replace(steps, orientation=orientation))
     small = reduce_to(picture, _WORKING_SIDE)
-    found = map_ink(grey(small))
+    found = map_ink(grey(small), straighten=True)
     drawn = draw_ink(cut_out(found, found.mask))
     steps = Steps(
         polarity=_POLARITIES[found.dark_on_light],
@@ -146,9 +154,19 @@ def _prepare(picture: Image.Image, size: tuple[int, int], orientation: int) -> P
         drawn_stroke=drawn.drawn,
         lines=found.lines,
         specks=found.specks,
+        outlines=found.outlines,
+        bars=found.bars,
+        on_sheet=found.on_sheet,
+        tilt=found.tilt,
     )
-    objection: Objection | None = "several digits" if holds_several(found.boxes) else None
-    return Prepared(pixels=drawn.pixels, objection=objection, steps=steps)
+    return Prepared(pixels=drawn.pixels, objection=_objection(found), steps=steps)
+
+
+def _objection(found: InkMap) -> Objection | None:
+    """Say what speaks against one digit, as far as ink tells."""
+    if holds_several(found.boxes):
+        return "several digits"
+    return "not a digit" if found.is_blot else None
 
 
 def _ink_box(boxes: Boxes, scale: float) -> tuple[int, int]:
@@ -156,5 +174,6 @@ def _ink_box(boxes: Boxes, scale: float) -> tuple[int, int]:
     return round(int(np.ptp(boxes[:, [1, 3]])) * scale), round(int(np.ptp(boxes[:, [0, 2]])) * scale)
 
 
-def _blank() -> Prepared:
-    return Prepared(pixels=np.zeros((IMAGE_SIZE, IMAGE_SIZE), np.uint8), objection="blank")
+def _without_ink(error: BlankError) -> Prepared:
+    objection: Objection = "noise" if isinstance(error, NoiseError) else "blank"
+    return Prepared(pixels=np.zeros((IMAGE_SIZE, IMAGE_SIZE), np.uint8), objection=objection)

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
-from typing import Literal, TypeAlias, overload
+from typing import TypeAlias, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +36,7 @@ READ_AHEAD = 8
 SMALL_BYTES = 4_096  # a file up to this size takes longer to hand to a thread than to read
 
 Read: TypeAlias = tuple[Path, Prepared | str]  # a file with its digit, or with what is wrong with it
-Reason: TypeAlias = Objection | Literal["not a digit"]
+Reason: TypeAlias = Objection  # of what is written: by its ink, or as the network scores it
 Picture = str | Path | Image.Image | npt.NDArray[np.generic] | Tensor
 
 
@@ -154,7 +154,7 @@ class Classifier:
                 (H, W) or (H, W, C) with C 1, 3 or 4; many are (N, H, W) or (N, H, W, C). A tensor has its channels
                 first: (H, W), (C, H, W) or (N, C, H, W), with C 1 or 3. Integers are from 0 to 255, floats in [0, 1].
             reject_rate: What share of real digits, in [0, 1], may be turned away with what is no digit. 0 turns away
-                blank pictures only, 1 everything.
+                blank pictures and noise only, 1 everything.
 
         Returns:
             A prediction for one picture, a list of them for many, in their order.
@@ -210,14 +210,16 @@ class Classifier:
         rows, scores = logits.softmax(1).tolist(), digit_score(logits).tolist()
         needed = self.checkpoint.calibration.thresholds.score(reject_rate)
         return [
-            _blank(path) if picture.objection == "blank" else _judged(path, picture.objection, row, score, needed)
+            _without_ink(path, picture.objection)
+            if picture.objection in ("blank", "noise")
+            else _judged(path, picture.objection, row, score, needed)
             for path, picture, row, score in zip(paths, pictures, rows, scores, strict=True)
         ]
 
 
-def _blank(path: str | None) -> Prediction:
+def _without_ink(path: str | None, reason: Reason | None) -> Prediction:
     share = 1 / NUM_CLASSES
-    return Prediction(path=path, digit=None, confidence=share, probs=(share,) * NUM_CLASSES, score=None, reason="blank")
+    return Prediction(path=path, digit=None, confidence=share, probs=(share,) * NUM_CLASSES, score=None, reason=reason)
 
 
 def _judged(

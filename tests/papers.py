@@ -53,12 +53,12 @@ def photograph(digit, seed, *kinds):
     Args:
         digit: (28, 28) uint8, light on black.
         seed: Of all that is left to chance.
-        kinds: Names from ``KINDS``.
+        kinds: Names from ``KINDS``, or functions that change a ``Page``.
     """
     rng = np.random.default_rng(seed)
     page = Page(rng=rng, digit=np.asarray(digit) / 255, height=rng.uniform(150, 330), pen=rng.uniform(0.3, 0.5))
     for kind in kinds:
-        KINDS[kind](page)
+        (KINDS[kind] if isinstance(kind, str) else kind)(page)
     ink = stroke(page)[:, :, None]
     seen = np.array(page.paper) * page.lines * (1 - ink * (1 - np.array(page.ink))) * page.light
     if page.blur:

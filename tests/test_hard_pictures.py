@@ -5,6 +5,7 @@ import io
 import numpy as np
 import papers
 import pytest
+import scenes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
@@ -97,3 +98,28 @@ def test_whatever_is_on_a_page_is_prepared(data):
     ready = prepare(page)
     assert ready.pixels.shape == (28, 28)
     assert (ready.objection == "blank") == (not ready.pixels.any())
+
+
+@pytest.mark.parametrize("mark", {**scenes.OUTLINES, **scenes.BARS})
+def test_marks_about_a_digit_are_no_part_of_it(reads, written, mark):
+    draw = {**scenes.OUTLINES, **scenes.BARS}[mark]
+    pictures = [papers.photograph(digit, seed, draw) for seed, digit in enumerate(written)]
+    assert (np.array(reads(pictures)) == np.arange(10)).sum() >= 9
+
+
+@pytest.mark.parametrize(("tilt", "bent"), [(0, 0), (6, 0), (-15, 0.1), (30, 0), (-40, 0)])
+def test_a_sheet_on_a_table(reads, written, tilt, bent):
+    tables = list(scenes.TABLES)
+    pictures = [
+        scenes.on_table(
+            papers.photograph(digit, seed, "plain"),
+            seed,
+            table=tables[seed % len(tables)],
+            tilt=tilt,
+            share=0.4 + 0.03 * seed,
+            bent=bent,
+            size=[(900, 675), (1200, 675), (600, 800)][seed % 3],
+        )
+        for seed, digit in enumerate(written)
+    ]
+    assert (np.array(reads(pictures)) == np.arange(10)).sum() >= 9

@@ -9,8 +9,8 @@ from conftest import ROOT, run_python
 # From the bottom up, a layer a line. A module may import only what stands before it.
 LAYERS = """
 errors values config
-atomic recipes device arrays components modes decoding normalise paper ruling ink several seams layout segments pictures
-drawing
+atomic recipes device arrays components hull modes decoding normalise paper sheet ruling marks blots ink
+several seams layout segments pictures drawing
 data.glyphs data.letters data.templates data.pen data.stream data.strokes data.nondigits
 data.idx data.digits data.augment data.variants data.cache data.mnist
 data.folder data.labelled data.load
@@ -26,8 +26,12 @@ PICTURES = [
     "decoding",
     "normalise",
     "ruling",
+    "hull",
     "paper",
+    "sheet",
+    "marks",
     "ink",
+    "blots",
     "several",
     "seams",
     "layout",

@@ -39,12 +39,6 @@ class TestInk:
         assert not paper.is_dark_on_light(grey)
         assert paper.is_dark_on_light(1 - grey)
 
-    def test_bold_digit_is_no_sheet(self):
-        zero = Image.new("L", (200, 200), 0)
-        ImageDraw.Draw(zero).ellipse((10, 5, 190, 195), outline=255, width=60)
-        grey = np.asarray(zero, dtype=np.float32) / 255
-        assert paper.sheet_of(grey) == (slice(0, 200), slice(0, 200))
-
     def test_one_that_fills_its_picture_is_kept(self):
         one = Image.new("L", (60, 200), 255)
         ImageDraw.Draw(one).rectangle((26, 0, 33, 199), fill=0)
@@ -82,6 +76,6 @@ class TestStrokes:
         mask, tracks = np.zeros((2, 100, 100), bool)
         mask[:4, :60] = True  # along the top
         mask[50, 20:40:2] = tracks[50] = True  # what is left of a line
-        kept, _, dropped = ink.keep_strokes(mask, tracks)
-        assert not kept.any()
-        assert dropped == components.connected(mask).area.size
+        kept = ink.keep_strokes(mask, tracks)
+        assert not kept.mask.any()
+        assert kept.specks == components.connected(mask).area.size

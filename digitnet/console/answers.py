@@ -24,8 +24,8 @@ def prediction_line(answer: Prediction, top_k: int) -> str:
 
 def _reason(answer: Prediction) -> str:
     match answer.reason:
-        case "blank":
-            return "blank"
+        case "blank" | "noise":
+            return answer.reason
         case "several digits":
             return "several digits; --number reads them"
         case _:
