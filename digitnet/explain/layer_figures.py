@@ -1,0 +1,177 @@
+"""Figures of one layer at work: its kernels and their maps, padding and stride, a block from end to end, dense units."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from matplotlib.patches import Rectangle
+
+from digitnet.explain.activity import most_active, shares
+from digitnet.explain.figures import INK, RED, figure_file, shape_text
+from digitnet.explain.panels import SIGNS, blank, show_signed, signed_limit, write_beside
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from digitnet.explain.activity import Block, DenseUnit
+    from digitnet.explain.convolution import Convolution, Variant
+    from digitnet.explain.explanation import Explanation, Kernels
+    from digitnet.explain.trace import Stage
+
+PAIRS = 4  # kernels with their maps in a row
+COLUMNS = 6  # maps in a row of a block
+
+
+def draw_kernels(path: Path, kernels: Kernels) -> None:
+    """Draw the kernels whose maps are the most active, each beside the map that it makes."""
+    conv = kernels.convolution
+    many, channels, side, _ = conv.kernels.shape
+    left_out = many - len(kernels.shown)
+    title = f"{conv.name}: {many} kernels of {side} x {side}" + (f" x {channels}" if channels > 1 else "")
+    source = (
+        f"input {shape_text(conv.inputs.shape)}, kernels {shape_text(conv.kernels.shape)}, "
+        f"maps {shape_text(conv.maps.shape)}; {SIGNS}\n"
+        + (f"the {len(kernels.shown)} most active; {left_out} are left out" if left_out else "all of them")
+        + ("" if channels == 1 else "; of each kernel, the slice whose input map adds the most")
+    )
+    rows = -(-len(kernels.shown) // PAIRS)
+    weight_limit = signed_limit(conv.kernels[list(kernels.shown)])
+    map_limit = signed_limit(conv.maps[list(kernels.shown)])
+    with figure_file(path, title=title, source=source, height_in=1.75 * rows + 1.5) as figure:
+        grid = figure.subplots(rows, 2 * PAIRS, squeeze=False).reshape(-1, 2)
+        for (left, right), index in zip(grid, kernels.shown, strict=False):
+            channel = conv.loudest_input(index)
+            show_signed(left, conv.kernels[index, channel], weight_limit)
+            left.set_title(f"kernel {index}" + (f" of map {channel}" if channels > 1 else ""), fontsize=11)
+            show_signed(right, conv.maps[index], map_limit)
+            right.set_title(f"makes map {index}", fontsize=11)
+        for axes in grid[len(kernels.shown) :].reshape(-1):
+            blank(axes)
+
+
+def draw_windows(path: Path, kernels: Kernels) -> None:
+    """Draw what one kernel makes of the same input with padding same and valid, stride 1 and 2, on one scale."""
+    conv = kernels.convolution
+    side, size = conv.kernels.shape[2], conv.inputs.shape[1]
+    channel = conv.loudest_input(kernels.chosen)
+    limit = signed_limit(*[variant.map for variant in kernels.variants if variant.map is not None])
+    title = f"{conv.name}, kernel {kernels.chosen} ({side} x {side}): padding and stride"
+    source = (
+        f"input {shape_text(conv.inputs.shape)}; a pixel is as large in each drawing; {SIGNS}\n"
+        "side of the map = (side of the input + 2 x padding - side of the kernel) / stride, rounded down, + 1"
+    )
+    span = size + 2 * (side // 2)
+    with figure_file(path, title=title, source=source, height_in=7.6) as figure:
+        grid = figure.add_gridspec(2, 3)
+        axes = figure.add_subplot(grid[:, 0])
+        axes.imshow(conv.inputs[channel].numpy(), cmap=INK)
+        said = "the input" if len(conv.inputs) == 1 else f"map {channel} of the input, which adds the most"
+        axes.set_title(f"{said}: {size} x {size}\ndashed: {side // 2} of padding; red: the first window", fontsize=12)
+        _frame(axes, span, side // 2)
+        axes.add_patch(_outline(-side // 2 + 0.5 if side % 2 else 0, side))
+        for place, variant in enumerate(kernels.variants):
+            axes = figure.add_subplot(grid[place // 2, place % 2 + 1])
+            _draw_variant(axes, conv, variant, limit, span)
+
+
+def _outline(corner: float, side: int) -> Rectangle:
+    return Rectangle((corner - 0.5, corner - 0.5), side, side, fill=False, edgecolor=RED, linewidth=2)
+
+
+def _draw_variant(axes: Axes, conv: Convolution, variant: Variant, limit: float, span: int) -> None:
+    side, size = conv.kernels.shape[2], conv.inputs.shape[1]
+    name = "same" if variant.padding else "valid"
+    mine = (variant.padding, variant.stride) == (conv.padding, conv.stride)
+    formula = f"({size} + 2 x {variant.padding} - {side}) / {variant.stride} + 1"
+    made = f"{formula} = {variant.size[0]}" if variant.map is not None else "the kernel does not fit"
+    axes.set_title(
+        f"padding {name}, stride {variant.stride}{' (this network)' if mine else ''}\n{made}",
+        fontsize=12,
+        fontweight="bold" if mine else "normal",
+    )
+    if variant.map is not None:
+        show_signed(axes, variant.map, limit)
+    _frame(axes, span, 0)
+
+
+def _frame(axes: Axes, span: int, margin: int) -> None:
+    """Give axes the same number of pixels across, and dash the margin of zeros."""
+    axes.set_xlim(-margin - 0.5, span - margin - 0.5)
+    axes.set_ylim(span - margin - 0.5, -margin - 0.5)
+    axes.set_aspect("equal")
+    axes.set_axis_off()
+    if margin:
+        corner = (-margin - 0.5, -margin - 0.5)
+        axes.add_patch(Rectangle(corner, span, span, fill=False, edgecolor="gray", linestyle="--"))
+
+
+def draw_block(path: Path, block: Block) -> None:
+    """Draw the most active maps of a block after each of its layers, in the order that the picture takes."""
+    active = most_active(block.output, COLUMNS)
+    maps = len(block.output)
+    title = f"{block.name}: " + ", then ".join(_plain(stage.layer.kind) for stage in block.stages)
+    if len(title) > 90:
+        title = f"{block.name}, layer by layer"
+    left_out = f"the {len(active)} most active of {maps} maps; {maps - len(active)} are left out"
+    source = (
+        f"input {shape_text(block.stages[0].inputs.shape)}, output {shape_text(block.output.shape)}; "
+        + (left_out if maps > len(active) else f"all {maps} maps")
+        + f"\n{SIGNS}; each row has its own scale"
+    )
+    with figure_file(path, title=title, source=source, height_in=1.75 * len(block.stages) + 1.5) as figure:
+        grid = figure.add_gridspec(len(block.stages), len(active) + 1, width_ratios=[1.35, *[1] * len(active)])
+        for row, stage in enumerate(block.stages):
+            write_beside(figure.add_subplot(grid[row, 0]), _stage_lines(stage))
+            limit = signed_limit(stage.output[active])
+            for column, index in enumerate(active):
+                axes = figure.add_subplot(grid[row, column + 1])
+                show_signed(axes, stage.output[index], limit)
+                if row == 0:
+                    axes.set_title(f"map {index}")
+
+
+def _stage_lines(stage: Stage) -> list[str]:
+    counted = shares(stage)
+    lines = [stage.layer.name.rpartition(".")[2], stage.layer.kind, shape_text(stage.output.shape)]
+    if counted.after < counted.before and "Pool" in stage.layer.kind:
+        lines.append(f"keeps {counted.after / counted.before:.0%} of the numbers")
+    if counted.zeros > 0:
+        lines.append(f"{counted.zeros:.0%} are 0")
+    return lines
+
+
+def _plain(kind: str) -> str:
+    """Say in words what a kind of layer does."""
+    words = {"Conv2d": "convolution", "MaxPool2d": "max pooling", "AvgPool2d": "average pooling"}
+    words |= {"BatchNorm2d": "batch normalisation", "Identity": "no activation"}
+    return words.get(kind.split(maxsplit=1)[0], kind.split(maxsplit=1)[0])
+
+
+def draw_units(path: Path, explanation: Explanation) -> None:
+    """Draw the weights of an MLP's most active units, and what they make of the picture, pixel by pixel."""
+    units = explanation.units
+    stage = next(stage for stage in explanation.stages if stage.layer.kind == "Linear")
+    many = stage.layer.output_shape[0]
+    source = f"{stage.layer.name}: input 784 = 28 x 28 normalised pixels, output {many}; {SIGNS}\n" + (
+        f"the {len(units)} most active units; {many - len(units)} are left out" if many > len(units) else "all units"
+    )
+    columns = -(-len(units) // 2)
+    weight_limit = signed_limit(*[unit.weights for unit in units])
+    product_limit = signed_limit(*[unit.products for unit in units])
+    with figure_file(path, title=f"{stage.layer.name}: each unit weighs every pixel", source=source, height_in=13) as f:
+        grid = f.subplots(4, columns, squeeze=False)
+        for place, unit in enumerate(units):
+            row, column = 2 * (place // columns), place % columns
+            upper, lower = grid[row, column], grid[row + 1, column]
+            show_signed(upper, unit.weights, weight_limit)
+            upper.set_title(f"unit {unit.index}: 28 x 28 weights")
+            show_signed(lower, unit.products, product_limit)
+            lower.set_title(f"pixel x weight: sum {_signed(unit)}", fontsize=12)
+        for axes in grid[2:, len(units) - columns :].reshape(-1):
+            blank(axes)
+
+
+def _signed(unit: DenseUnit) -> str:
+    total = unit.total - unit.bias
+    return f"{total:+.2f}" + (f", bias {unit.bias:+.2f}" if unit.bias else "")
