@@ -72,4 +72,6 @@ def test_a_unit_is_the_sum_of_its_products(name):
         assert np.array_equal(unit.weights, layer.weight.detach()[unit.index].view(28, 28))
         assert np.allclose(unit.products, unit.weights.numpy() * x, atol=1e-6)
         assert unit.total == pytest.approx((unit.weights.numpy() * x).sum() + unit.bias, abs=1e-4)
+        hidden = blocks(stages)
+        assert unit.output == (hidden[0].output if hidden else stages[-1].output)[unit.index].item()
         assert unit.bias == (0 if layer.bias is None else layer.bias[unit.index].item())

@@ -24,7 +24,7 @@ def test_shares_add_up_to_what_they_explain(name, rival, baseline):
     assert found.rise == pytest.approx((lead[1] - lead[0]).item(), abs=1e-5)
     assert found.start == pytest.approx(lead[0].item(), abs=1e-5)
     assert found.residual == pytest.approx(found.rise - found.shares.sum().item(), abs=1e-5)
-    assert abs(found.residual) <= TOLERANCE * abs(found.rise)
+    assert abs(found.residual) <= TOLERANCE * max(1, abs(found.rise))
     assert (found.answer, found.rival) == (3, rival)
 
 

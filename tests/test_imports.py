@@ -17,9 +17,13 @@ models losses optim metrics stopping comparison summary capture gauge rejection 
 runs checkpoint evaluation suite
 engine training predictor numbers adapting
 explain.figures explain.units
-console.notes console.tables console.diagrams console.units console.answers console.networks console.evaluations reports
+explain.panels explain.trace explain.convolution explain.activity explain.probe explain.attribution explain.neighbours
+explain.counterfactual explain.references explain.explanation explain.report explain.picture_figures
+explain.layer_figures explain.answer_figures explain.animation explain.gallery
+console.notes console.tables console.diagrams console.units console.answers console.explanations
+console.networks console.evaluations reports
 cli.options cli.train_options cli.train cli.adapt cli.eval cli.predict cli.info
-cli.explain.options cli.explain.unit cli.explain cli
+cli.explain.options cli.explain.unit cli.explain.image cli.explain cli
 """
 ORDER = LAYERS.split()
 PICTURES = [

@@ -50,6 +50,8 @@ class DenseUnit:
     bias: float
     total: float
     """The sum of the products, and the bias: what the unit says before normalisation and activation."""
+    output: float
+    """What it makes in the end, after these."""
 
 
 def blocks(stages: Sequence[Stage]) -> tuple[Block, ...]:
@@ -81,6 +83,8 @@ def shares(stage: Stage) -> Shares:
 def dense_units(model: DigitNet, stages: Sequence[Stage], chosen: Sequence[int]) -> tuple[DenseUnit, ...]:
     """Take units of the first dense layer of an MLP apart, by their indices."""
     stage = next(stage for stage in stages if stage.layer.kind == "Linear")
+    hidden = blocks(stages)
+    outputs = hidden[0].output if hidden else stage.output
     module = model.get_submodule(stage.layer.name)
     assert isinstance(module, nn.Linear)
     weights = module.weight.detach().cpu()
@@ -92,6 +96,7 @@ def dense_units(model: DigitNet, stages: Sequence[Stage], chosen: Sequence[int])
             products=(weights[index] * stage.inputs).view(28, 28),
             bias=biases[index].item(),
             total=stage.output[index].item(),
+            output=outputs[index].item(),
         )
         for index in chosen
     )

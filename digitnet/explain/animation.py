@@ -14,11 +14,11 @@ import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from matplotlib.font_manager import findfont
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from digitnet.atomic import write_atomically
 from digitnet.explain.convolution import Convolution, Window
-from digitnet.explain.figures import INK, RED, SIGNED, shape_text
+from digitnet.explain.figures import GREEN, INK, SIGNED, shape_text
 from digitnet.explain.panels import signed_limit
 
 WIDTH, HEIGHT = 1200, 800
@@ -47,7 +47,10 @@ def save_animation(path: Path, convolution: Convolution, kernel: int) -> int:
         OSError: The file cannot be written.
     """
     shown = positions(convolution, kernel)
-    frames = [frame.quantize(128, dither=Image.Dither.NONE) for frame in _frames(convolution, kernel, shown)]
+    palette = _palette()
+    frames = [
+        frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in _frames(convolution, kernel, shown)
+    ]
     counts = [sum(other == row for other, _ in shown) for row, _ in shown]
     pauses = [STEP_MS if count > 1 else ROW_MS for count in counts]
     data = io.BytesIO()
@@ -101,13 +104,8 @@ def _draw_sum(draw: ImageDraw.ImageDraw, conv: Convolution, kernel: int, channel
             _write(draw, (left - 25, 528 + GRID_SIDE // 2), " x="[place], 26)
     bias = conv.biases[kernel].item()
     total = window.total - bias
-    lines = [
-        "sum of the",
-        "products",
-        f"{total:+.3f}",
-        *([f"bias {bias:+.3f}"] if bias else []),
-        f"= {window.total:+.3f}",
-    ]
+    lines = ["sum of the", "products", f"{total:+.3f}"]
+    lines += [f"bias {bias:+.3f}", f"= {window.total:+.3f}"] if bias else []
     for place, line in enumerate(lines):
         _write(draw, (1040, 560 + 38 * place), line, 24 if line.startswith("=") else 20)
 
@@ -131,7 +129,7 @@ def _paste_map(
     colours: npt.NDArray[np.uint8],
     window: tuple[int, int, int],
 ) -> None:
-    """Draw a map, (H, W, 3), with a red frame round a window: its top, left and side."""
+    """Draw a map, (H, W, 3), with a green frame round a window: its top, left and side."""
     cell = max(1, MAP_SIDE // max(colours.shape[:2]))
     height, width = colours.shape[0] * cell, colours.shape[1] * cell
     left, top = corner[0] + (MAP_SIDE - width) // 2, corner[1] + (MAP_SIDE - height) // 2
@@ -139,11 +137,20 @@ def _paste_map(
     draw.rectangle((left - 1, top - 1, left + width, top + height), outline="#888888")
     y, x, side = window
     box = (left + x * cell - 1, top + y * cell - 1, left + (x + side) * cell, top + (y + side) * cell)
-    draw.rectangle(box, outline=RED, width=3)
+    draw.rectangle(box, outline=GREEN, width=3)
 
 
 def _write(draw: ImageDraw.ImageDraw, middle: tuple[int, int], text: str, size: int, colour: str = "black") -> None:
     draw.text(middle, text, fill=colour, font=_font(size), anchor="mm")
+
+
+def _palette() -> Image.Image:
+    """Choose 256 colours for all frames: those of numbers, those of ink and text, and the frame's."""
+    signed = mpl.colormaps[SIGNED](np.linspace(0, 1, 155), bytes=True)[:, :3]
+    grey = mpl.colormaps[INK](np.linspace(0, 1, 100), bytes=True)[:, :3]
+    image = Image.new("P", (1, 1))
+    image.putpalette([*signed.reshape(-1).tolist(), *grey.reshape(-1).tolist(), *ImageColor.getrgb(GREEN)])
+    return image
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Figures of the answer: how much each layer knows, which pixels speak for it, what is like it, what would change it."""
+"""Figures of the answer: how much layers know, which pixels speak for it, what is like it, what would change it."""
 
 from __future__ import annotations
 
@@ -22,14 +22,11 @@ if TYPE_CHECKING:
 def draw_probes(path: Path, explanation: Explanation) -> None:
     """Draw how well a linear layer reads digits from each representation, as a line."""
     probes = explanation.probes
+    pooled = any(probe.pooled for probe in probes)
     source = (
         f"each point: ridge regression fitted on {probes[0].fitted:,} training digits ({explanation.references.name}), "
         f"measured on {probes[0].measured:,} others,\nkept for validation; bars: 95 % intervals"
-        + (
-            "; where a shape stands in brackets, maps were averaged to it for the probe"
-            if any(p.pooled for p in probes)
-            else ""
-        )
+        + ("; in brackets: the shape that maps were averaged to for the probe" if pooled else "")
     )
     places = range(len(probes))
     shares = [100 * probe.accuracy for probe in probes]
@@ -55,13 +52,13 @@ def draw_probes(path: Path, explanation: Explanation) -> None:
 def draw_why(path: Path, explanation: Explanation) -> None:
     """Draw which pixels speak for the answer and which for the runner-up."""
     why, image = explanation.why, to_float(explanation.pixels)
-    most = max(one.residual / one.rise if one.rise else 0.0 for one in _attributions(explanation))
+    most = max(abs(one.residual) for one in why.attributions)
     title = f"Which pixels speak for {why.answer}, and which for the runner-up {why.rival}"
     source = (
-        "integrated gradients of head.output, 10 logits, by 1 x 28 x 28 pixels: the shares of a drawing sum to what it\n"
-        f"explains, here to within {abs(most):.1%}; purple: speaks for, orange: speaks against"
+        "integrated gradients of head.output, 10 logits, by 1 x 28 x 28 pixels: the shares sum to the logit's rise,\n"
+        f"here to within {most:.2f}; purple: speaks for, orange: speaks against"
     )
-    with figure_file(path, title=title, source=source, height_in=9.2) as figure:
+    with figure_file(path, title=title, source=source, height_in=10.4) as figure:
         axes = figure.subplots(2, 3)
         show_ink(axes[0, 0], image)
         axes[0, 0].set_title(f"the picture: {_logits(why.answer, why.rival, explanation)}", fontsize=12)
@@ -78,11 +75,6 @@ def draw_why(path: Path, explanation: Explanation) -> None:
             _draw_shares(place, one, image, signed_limit(one.shares), f"for {one.answer} over {one.rival}, {said}")
 
 
-def _attributions(explanation: Explanation) -> tuple[Attribution, ...]:
-    why = explanation.why
-    return why.for_answer, why.for_rival, why.between, why.against_mean
-
-
 def _logits(answer: int, rival: int, explanation: Explanation) -> str:
     logits = explanation.representation[-1].features[0]
     return f"logit of {answer} {logits[answer]:+.1f}, of {rival} {logits[rival]:+.1f}"
@@ -93,10 +85,8 @@ def _draw_shares(axes: Axes, found: Attribution, image: Tensor, limit: float, sa
     show_signed(axes, found.shares, limit)
     axes.contour(image.numpy(), levels=[0.5], colors="black", linewidths=0.8)
     axes.set_title(said, fontsize=12)
-    end = found.start + found.rise
-    axes.set_xlabel(
-        f"{found.start:+.1f} to {end:+.1f}: the shares sum to {found.rise - found.residual:+.2f}", fontsize=11
-    )
+    start, end, total = found.start, found.start + found.rise, found.rise - found.residual
+    axes.set_xlabel(f"{start:+.2f} to {end:+.2f}: the shares sum to {total:+.2f}", fontsize=11)
 
 
 def draw_neighbours(path: Path, explanation: Explanation) -> None:
@@ -130,7 +120,7 @@ def draw_changes(path: Path, explanation: Explanation) -> None:
     image = to_float(explanation.pixels)
     title = f"The smallest change after which it is not read as {explanation.prediction.digit}"
     source = (
-        "each changed picture, 1 x 28 x 28, was read by the network; the smallest change comes first\n"
+        "each changed picture, 1 x 28 x 28, was read by the network, the smallest change first; places: (row, column)\n"
         f"below: what was changed; {SIGNS}"
     )
     with figure_file(path, title=title, source=source, height_in=8.6) as figure:

@@ -38,7 +38,7 @@ class Change:
     size: float
     """Of a shift: its length in pixels. Of a stroke: how much ink it adds or takes, in pixels full of it."""
     said: str
-    """In words, such as 2 px left, 1 px up."""
+    """In words, such as 2 px left, 1 px up; places as (row, column), from 0."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -189,5 +189,5 @@ def _draw(starts: Tensor, ends: Tensor) -> Tensor:
 def _say_stroke(start: Tensor, end: Tensor, length: int) -> str:
     (top, left), (bottom, right) = start.round().int().tolist(), end.round().int().tolist()
     if not length:
-        return f"a dot at row {top}, column {left}"
-    return f"a stroke of {length} px from row {top}, column {left} to row {bottom}, column {right}"
+        return f"a dot at ({top}, {left})"
+    return f"{length} px from ({top}, {left}) to ({bottom}, {right})"

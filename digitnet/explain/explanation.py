@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from digitnet.data.digits import Digits
 from digitnet.errors import UsageError
 from digitnet.explain.activity import Block, DenseUnit, blocks, dense_units, most_active
 from digitnet.explain.attribution import Attribution, attribute
@@ -23,26 +22,13 @@ from digitnet.explain.convolution import (
 from digitnet.explain.counterfactual import Search, find_changes
 from digitnet.explain.neighbours import Neighbours, mean_digit, nearest_by_each
 from digitnet.explain.probe import ProbeResult, probe_layers
+from digitnet.explain.references import References
 from digitnet.explain.trace import Representation, Stage, last_hidden, represent, trace
 from digitnet.models import to_float
 from digitnet.predictor import Classifier, Prediction
 
-FIT_SIZE = 3_000
-MEASURE_SIZE = 2_000
 NEIGHBOURS = 10
 MOST_MAPS = 16  # of a layer that are shown
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class References:
-    """The digits that a picture is compared with, and that probes are fitted and measured on; no test digits."""
-
-    name: str
-    """In words, such as mnist."""
-    fit: Digits
-    """At most ``FIT_SIZE`` training digits."""
-    measure: Digits
-    """At most ``MEASURE_SIZE`` others, kept from training for validation."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,7 +37,7 @@ class Kernels:
 
     convolution: Convolution
     shown: tuple[int, ...]
-    """The kernels whose feature maps are the most active, most active first, and at most ``MOST_MAPS``."""
+    """The kernels whose maps are the most active after the activation, these first; at most ``MOST_MAPS``."""
     chosen: int
     """The kernel that is shown step by step."""
     variants: tuple[Variant, ...]
@@ -75,6 +61,11 @@ class Why:
     against_mean: Attribution
     """The lead over the runner-up, against the average digit: gaps can speak, too."""
 
+    @property
+    def attributions(self) -> tuple[Attribution, ...]:
+        """All four."""
+        return self.for_answer, self.for_rival, self.between, self.against_mean
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Explanation:
@@ -87,6 +78,8 @@ class Explanation:
     """What the network takes off each pixel in [0, 1], and"""
     std: float
     """what it divides by."""
+    temperature: float
+    """What the logits are divided by to make the probabilities, fitted on validation images."""
     stages: tuple[Stage, ...]
     blocks: tuple[Block, ...]
     kernels: Kernels | None
@@ -117,7 +110,7 @@ def explain(
         prediction: Its answer, with what the network saw; not of a blank picture.
         references: The digits to compare with.
         layer: The convolution to look at; None is the first.
-        kernel: Which of its kernels, from 0; None is the one whose feature map is the most active.
+        kernel: Which of its kernels, from 0; None is the one whose map is the most active.
 
     Raises:
         UsageError: There is no such layer or kernel.
@@ -133,6 +126,7 @@ def explain(
         pixels=pixels,
         mean=model.mean.item(),
         std=model.std.item(),
+        temperature=classifier.checkpoint.calibration.temperature,
         stages=stages,
         blocks=blocks(stages),
         kernels=chosen,
@@ -156,7 +150,8 @@ def _choose_kernels(
     count = len(convolution.kernels)
     if kernel is not None and not 0 <= kernel < count:
         raise UsageError(f"--kernel {kernel}: {name} has {count} kernels, which are counted from 0 to {count - 1}")
-    shown = most_active(convolution.maps, MOST_MAPS)
+    activated = next(stage for stage in stages if stage.layer.name == name.replace(".conv", ".activation"))
+    shown = most_active(activated.output, MOST_MAPS)
     chosen = shown[0] if kernel is None else kernel
     return Kernels(
         convolution=convolution,

@@ -1,4 +1,4 @@
-"""All figures of one picture and one network, in files of one folder, in the order in which they are to be looked at."""
+"""All figures of one picture and one network, in files of one folder, in the order in which to look at them."""
 
 from __future__ import annotations
 

@@ -1,18 +1,20 @@
-"""Figures of one layer at work: its kernels and their maps, padding and stride, a block from end to end, dense units."""
+"""Figures of layers at work: kernels and their maps, padding and stride, a block from end to end, dense units."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from matplotlib.patches import Rectangle
 
 from digitnet.explain.activity import most_active, shares
-from digitnet.explain.figures import INK, RED, figure_file, shape_text
+from digitnet.explain.figures import GREEN, INK, figure_file, shape_text
 from digitnet.explain.panels import SIGNS, blank, show_signed, signed_limit, write_beside
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from torch import Tensor
 
     from digitnet.explain.activity import Block, DenseUnit
     from digitnet.explain.convolution import Convolution, Variant
@@ -28,22 +30,23 @@ def draw_kernels(path: Path, kernels: Kernels) -> None:
     conv = kernels.convolution
     many, channels, side, _ = conv.kernels.shape
     left_out = many - len(kernels.shown)
+    weight_limit = signed_limit(conv.kernels[list(kernels.shown)])
+    map_limit = signed_limit(conv.maps[list(kernels.shown)])
     title = f"{conv.name}: {many} kernels of {side} x {side}" + (f" x {channels}" if channels > 1 else "")
     source = (
         f"input {shape_text(conv.inputs.shape)}, kernels {shape_text(conv.kernels.shape)}, "
-        f"maps {shape_text(conv.maps.shape)}; {SIGNS}\n"
+        f"maps {shape_text(conv.maps.shape)}\n{SIGNS}; weights from {-weight_limit:.2f} to {weight_limit:.2f}, "
+        f"maps from {-map_limit:.2f} to {map_limit:.2f}\n"
         + (f"the {len(kernels.shown)} most active; {left_out} are left out" if left_out else "all of them")
         + ("" if channels == 1 else "; of each kernel, the slice whose input map adds the most")
     )
     rows = -(-len(kernels.shown) // PAIRS)
-    weight_limit = signed_limit(conv.kernels[list(kernels.shown)])
-    map_limit = signed_limit(conv.maps[list(kernels.shown)])
-    with figure_file(path, title=title, source=source, height_in=1.75 * rows + 1.5) as figure:
+    with figure_file(path, title=title, source=source, height_in=1.75 * rows + 1.7) as figure:
         grid = figure.subplots(rows, 2 * PAIRS, squeeze=False).reshape(-1, 2)
         for (left, right), index in zip(grid, kernels.shown, strict=False):
             channel = conv.loudest_input(index)
             show_signed(left, conv.kernels[index, channel], weight_limit)
-            left.set_title(f"kernel {index}" + (f" of map {channel}" if channels > 1 else ""), fontsize=11)
+            left.set_title(f"kernel {index}" + (f", input {channel}" if channels > 1 else ""), fontsize=11)
             show_signed(right, conv.maps[index], map_limit)
             right.set_title(f"makes map {index}", fontsize=11)
         for axes in grid[len(kernels.shown) :].reshape(-1):
@@ -53,57 +56,67 @@ def draw_kernels(path: Path, kernels: Kernels) -> None:
 def draw_windows(path: Path, kernels: Kernels) -> None:
     """Draw what one kernel makes of the same input with padding same and valid, stride 1 and 2, on one scale."""
     conv = kernels.convolution
-    side, size = conv.kernels.shape[2], conv.inputs.shape[1]
-    channel = conv.loudest_input(kernels.chosen)
+    side, channel = conv.kernels.shape[2], conv.loudest_input(kernels.chosen)
     limit = signed_limit(*[variant.map for variant in kernels.variants if variant.map is not None])
     title = f"{conv.name}, kernel {kernels.chosen} ({side} x {side}): padding and stride"
     source = (
-        f"input {shape_text(conv.inputs.shape)}; a pixel is as large in each drawing; {SIGNS}\n"
-        "side of the map = (side of the input + 2 x padding - side of the kernel) / stride, rounded down, + 1"
+        f"input {shape_text(conv.inputs.shape)}; pixels are of one size; {SIGNS}, from {-limit:.2f} to {limit:.2f}\n"
+        "side of a map = (side of the input + 2 x padding - side of the kernel) / stride, rounded down, + 1"
     )
-    span = size + 2 * (side // 2)
-    with figure_file(path, title=title, source=source, height_in=7.6) as figure:
-        grid = figure.add_gridspec(2, 3)
-        axes = figure.add_subplot(grid[:, 0])
-        axes.imshow(conv.inputs[channel].numpy(), cmap=INK)
-        said = "the input" if len(conv.inputs) == 1 else f"map {channel} of the input, which adds the most"
-        axes.set_title(f"{said}: {size} x {size}\ndashed: {side // 2} of padding; red: the first window", fontsize=12)
-        _frame(axes, span, side // 2)
-        axes.add_patch(_outline(-side // 2 + 0.5 if side % 2 else 0, side))
+    with figure_file(path, title=title, source=source, height_in=10.2) as figure:
+        grid = figure.subplots(2, 3)
+        _draw_input(grid[0, 0], conv, channel)
+        _draw_kernel(grid[1, 0], conv.kernels[kernels.chosen, channel])
         for place, variant in enumerate(kernels.variants):
-            axes = figure.add_subplot(grid[place // 2, place % 2 + 1])
-            _draw_variant(axes, conv, variant, limit, span)
+            _draw_variant(grid[place // 2, place % 2 + 1], conv, variant, limit)
 
 
-def _outline(corner: float, side: int) -> Rectangle:
-    return Rectangle((corner - 0.5, corner - 0.5), side, side, fill=False, edgecolor=RED, linewidth=2)
+def _draw_input(axes: Axes, conv: Convolution, channel: int) -> None:
+    """Draw a map of the input, with the margin of padding same and the first window on it."""
+    side, size = conv.kernels.shape[2], conv.inputs.shape[1]
+    margin, span = side // 2, size + 2 * (side // 2)
+    axes.imshow(conv.inputs[channel].numpy(), cmap=INK)
+    said = "the input" if len(conv.inputs) == 1 else f"input map {channel}, which adds the most"
+    axes.set_title(f"{said}: {size} x {size}\ndashed: padding same; green: its first window", fontsize=12)
+    corner = (-margin - 0.5, -margin - 0.5)
+    axes.add_patch(Rectangle(corner, span, span, fill=False, clip_on=False, edgecolor="gray", linestyle="--"))
+    axes.add_patch(Rectangle(corner, side, side, fill=False, clip_on=False, edgecolor=GREEN, linewidth=2))
+    _frame(axes, size, span)
 
 
-def _draw_variant(axes: Axes, conv: Convolution, variant: Variant, limit: float, span: int) -> None:
+def _draw_kernel(axes: Axes, weights: Tensor) -> None:
+    """Draw a kernel, (k, k), with its numbers."""
+    limit = signed_limit(weights)
+    show_signed(axes, weights, limit)
+    for (row, column), value in np.ndenumerate(weights.numpy()):
+        colour = "white" if abs(value) > 0.7 * limit else "black"
+        axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=80 / len(weights))
+    axes.set_title("the kernel\n(enlarged)", fontsize=12)
+
+
+def _draw_variant(axes: Axes, conv: Convolution, variant: Variant, limit: float) -> None:
     side, size = conv.kernels.shape[2], conv.inputs.shape[1]
     name = "same" if variant.padding else "valid"
     mine = (variant.padding, variant.stride) == (conv.padding, conv.stride)
-    formula = f"({size} + 2 x {variant.padding} - {side}) / {variant.stride} + 1"
-    made = f"{formula} = {variant.size[0]}" if variant.map is not None else "the kernel does not fit"
+    made = "the kernel does not fit" if variant.map is None else f"makes {shape_text(variant.size)}"
     axes.set_title(
-        f"padding {name}, stride {variant.stride}{' (this network)' if mine else ''}\n{made}",
+        f"padding {name}, stride {variant.stride}: {made}\n"
+        f"({size} + 2 x {variant.padding} - {side}) / {variant.stride} + 1" + (", this network" if mine else ""),
         fontsize=12,
         fontweight="bold" if mine else "normal",
     )
     if variant.map is not None:
         show_signed(axes, variant.map, limit)
-    _frame(axes, span, 0)
+    _frame(axes, variant.size[0], size + 2 * (side // 2))
 
 
-def _frame(axes: Axes, span: int, margin: int) -> None:
-    """Give axes the same number of pixels across, and dash the margin of zeros."""
-    axes.set_xlim(-margin - 0.5, span - margin - 0.5)
-    axes.set_ylim(span - margin - 0.5, -margin - 0.5)
+def _frame(axes: Axes, size: int, span: int) -> None:
+    """Give axes ``span`` pixels each way, with the ``size`` pixels of a map in the middle."""
+    margin = (span - size) / 2
+    axes.set_xlim(-margin - 0.5, size + margin - 0.5)
+    axes.set_ylim(size + margin - 0.5, -margin - 0.5)
     axes.set_aspect("equal")
     axes.set_axis_off()
-    if margin:
-        corner = (-margin - 0.5, -margin - 0.5)
-        axes.add_patch(Rectangle(corner, span, span, fill=False, edgecolor="gray", linestyle="--"))
 
 
 def draw_block(path: Path, block: Block) -> None:
@@ -159,7 +172,7 @@ def draw_units(path: Path, explanation: Explanation) -> None:
     columns = -(-len(units) // 2)
     weight_limit = signed_limit(*[unit.weights for unit in units])
     product_limit = signed_limit(*[unit.products for unit in units])
-    with figure_file(path, title=f"{stage.layer.name}: each unit weighs every pixel", source=source, height_in=13) as f:
+    with figure_file(path, title=f"{stage.layer.name}: each unit weighs every pixel", source=source, height_in=14) as f:
         grid = f.subplots(4, columns, squeeze=False)
         for place, unit in enumerate(units):
             row, column = 2 * (place // columns), place % columns
@@ -167,7 +180,7 @@ def draw_units(path: Path, explanation: Explanation) -> None:
             show_signed(upper, unit.weights, weight_limit)
             upper.set_title(f"unit {unit.index}: 28 x 28 weights")
             show_signed(lower, unit.products, product_limit)
-            lower.set_title(f"pixel x weight: sum {_signed(unit)}", fontsize=12)
+            lower.set_title(f"pixel x weight: sum {_signed(unit)}\nthe unit makes {unit.output:.2f}", fontsize=12)
         for axes in grid[2:, len(units) - columns :].reshape(-1):
             blank(axes)
 

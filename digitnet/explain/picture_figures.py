@@ -34,22 +34,22 @@ def draw_picture(path: Path, explanation: Explanation, read: Image.Image, name: 
         f"the network's input: 1 x 28 x 28; normalised by the network's own mean {e.mean:.4f} and "
         f"standard deviation {e.std:.4f}"
     )
-    with figure_file(path, title="What the network sees", source=source, height_in=16.4) as figure:
-        grid = figure.add_gridspec(2, 3, height_ratios=[1, 3.1])
-        axes = [figure.add_subplot(grid[0, column]) for column in range(3)]
+    with figure_file(path, title="What the network sees", source=source, height_in=16.9) as figure:
+        upper, lower = figure.subfigures(2, 1, height_ratios=[1, 2.75], squeeze=False)[:, 0]
+        axes = upper.subplots(1, 3)
         axes[0].imshow(read.convert("RGB"))
         axes[0].set_title(f"as read: {printable(Path(name).name)[:28]}")
         axes[1].imshow(e.pixels.numpy(), cmap=INK, vmin=0, vmax=255)
         axes[1].set_title("made like MNIST: 28 x 28, 0 to 255")
         shown = axes[2].imshow((e.pixels.numpy() / 255 - e.mean) / e.std, cmap=INK)
         axes[2].set_title("normalised: (pixel / 255 - mean) / std")
-        figure.colorbar(shown, ax=axes[2], shrink=0.8)
-        for one in axes[:2]:
+        upper.colorbar(shown, ax=axes[2], shrink=0.8)
+        for one in axes:
             bare(one)
         assert e.prediction.prepared is not None
         if steps := e.prediction.prepared.steps:
             axes[0].set_xlabel("\n".join(_wrapped(describe(steps))), fontsize=11)
-        _write_numbers(figure.add_subplot(grid[1, :]), e.pixels.numpy())
+        _write_numbers(lower.subplots(), e.pixels.numpy())
 
 
 def _wrapped(text: str) -> list[str]:
@@ -94,19 +94,20 @@ def _chosen_parts(parts: tuple[Representation, ...]) -> list[Representation]:
 def _draw_part(figure: Figure, place: SubplotSpec, part: Representation) -> None:
     grid = place.subgridspec(1, COLUMNS + 2)
     shape = part.pooled or part.shape
-    said = [part.name, shape_text(part.shape)]
+    values = part.features[0]
+    said = [part.name, shape_text(part.shape), f"{values.min().item():.2f} to {values.max().item():.2f}"]
     if len(shape) == 1:
-        said.append("row by row")
+        said[1] += " units, row by row"
         axes = figure.add_subplot(grid[0, 2:])
         axes.imshow(_in_rows(part.features[0].numpy()), cmap=AMOUNT, aspect="auto")
         bare(axes)
     else:
         maps = part.features[0].view(shape)
         active = most_active(maps, COLUMNS)
-        limits = {"vmin": maps[active].min().item(), "vmax": maps[active].max().item()}
+        low, high = maps[active].min().item(), maps[active].max().item()
         for column, index in enumerate(active):
             axes = figure.add_subplot(grid[0, column + 2])
-            axes.imshow(maps[index].numpy(), cmap=INK if part.name == "pixels" else AMOUNT, **limits)
+            axes.imshow(maps[index].numpy(), cmap=INK if part.name == "pixels" else AMOUNT, vmin=low, vmax=high)
             bare(axes)
             if part.name != "pixels":
                 axes.set_xlabel(f"map {index}", fontsize=10)
@@ -133,14 +134,21 @@ def _draw_answer(figure: Figure, place: SubplotSpec, explanation: Explanation) -
     grid = place.subgridspec(1, 2)
     logits = explanation.representation[-1].features[0].tolist()
     probs = [100 * prob for prob in explanation.prediction.probs]
-    for column, (values, said) in enumerate(
-        ((logits, "head.output: 10 logits"), (probs, "probabilities in %: softmax of the logits / temperature"))
-    ):
+    softened = f"probabilities in %: softmax(logits / {explanation.temperature:.3f})"
+    shown = (
+        (logits, [f"{logit:.1f}" for logit in logits], "head.output: 10 logits"),
+        (probs, [_per_cent(prob) for prob in probs], softened),
+    )
+    colours = [ORANGE if digit == explanation.prediction.digit else BLUE for digit in range(10)]
+    for column, (values, labels, said) in enumerate(shown):
         axes = figure.add_subplot(grid[0, column])
-        colours = [ORANGE if digit == explanation.prediction.digit else BLUE for digit in range(10)]
-        bars = axes.bar(range(10), values, color=colours)
-        axes.bar_label(bars, fmt="%.1f" if column == 0 else "%.2f", fontsize=10, padding=2)
+        axes.bar_label(axes.bar(range(10), values, color=colours), labels, fontsize=10, padding=2)
         axes.set_title(said)
         axes.set_xticks(range(10))
         axes.margins(y=0.15)
         axes.axhline(0, color="black", linewidth=0.8)
+
+
+def _per_cent(prob: float) -> str:
+    """Put a probability in per cent into text; no network is certain, so none is 0 or 100."""
+    return ">99.99" if prob > 99.99 else "<0.01" if prob < 0.01 else f"{prob:.2f}"
