@@ -46,7 +46,7 @@ def print_explanation(explanation: Explanation, figures: Sequence[Path], ascii_o
 
 
 def draw_shares(shares: Tensor) -> list[str]:
-    """Draw shares, (28, 28), in 14 lines of 28 characters: + or strong # for the answer, - or strong = for the rival."""
+    """Draw shares, (28, 28), in 14 lines of 28 characters: + or # for the answer, - or = for the rival."""
     halves = shares.view(14, 2, 28).sum(1)
     strongest = max(halves.abs().max().item(), 1e-9)
     signs = (halves / strongest).tolist()
@@ -77,12 +77,12 @@ def _print_kernel(kernels: Kernels) -> None:
     bias = f", with the bias {conv.biases[index].item():+.3f}" if conv.biases[index].item() else ""
     print_lines(
         [
-            f"the {many * side * side:,} products sum to {window.total:+.3f}{bias}: "
-            f"row {row}, column {column} of its map of {made.shape[0]} x {made.shape[1]}"
+            f"the {many * side * side:,} products sum to {window.total:+.3f}{bias}:",
+            f"row {row}, column {column} of its map of {made.shape[0]} x {made.shape[1]}",
         ]
     )
-    sizes = [f"{'same' if v.padding else 'valid'}/{v.stride}: {v.size[0]} x {v.size[1]}" for v in kernels.variants]
-    print_lines([f"sizes by padding/stride: {', '.join(sizes)}"])
+    one, two, three, four = ("x".join(map(str, variant.size)) for variant in kernels.variants)
+    print_lines([f"padding same, stride 1 and 2: {one}, {two}; padding valid: {three}, {four}"])
 
 
 def probe_lines(explanation: Explanation, ascii_only: bool) -> list[str]:

@@ -123,27 +123,30 @@ def draw_changes(path: Path, explanation: Explanation) -> None:
         "each changed picture, 1 x 28 x 28, was read by the network, the smallest change first; places: (row, column)\n"
         f"below: what was changed; {SIGNS}"
     )
-    with figure_file(path, title=title, source=source, height_in=8.6) as figure:
-        axes = figure.subplots(2, 1 + len(explanation.searches))
+    rows = 2 if any(found.change for found in explanation.searches) else 1
+    with figure_file(path, title=title, source=source, height_in=4.3 * rows) as figure:
+        axes = figure.subplots(rows, 1 + len(explanation.searches), squeeze=False)
         show_ink(axes[0, 0], image)
         axes[0, 0].set_title(f"the picture, read as {explanation.prediction.digit}", fontsize=12)
-        blank(axes[1, 0])
         for column, found in enumerate(explanation.searches, start=1):
-            _draw_search(axes[0, column], axes[1, column], found, image)
+            _draw_search(axes[0, column], found, image)
+        for below, search in zip(axes[1:].reshape(-1), (None, *explanation.searches), strict=False):
+            if search and search.change:
+                show_signed(below, search.change.image - image, 1.0)
+            else:
+                blank(below)
 
 
-def _draw_search(upper: Axes, lower: Axes, found: Search, image: Tensor) -> None:
+def _draw_search(axes: Axes, found: Search, image: Tensor) -> None:
     if found.change is None:
-        blank(lower)
-        show_ink(upper, image)
-        upper.set_title(f"{found.kind}: none", fontsize=12)
-        upper.set_xlabel(f"none of {found.tried:,} changes it:\n{_broken(found.reach)}", fontsize=10)
+        show_ink(axes, image)
+        axes.set_title(f"{found.kind}: none", fontsize=12)
+        axes.set_xlabel(f"none of {found.tried:,} changes it:\n{_broken(found.reach)}", fontsize=10)
         return
-    show_ink(upper, found.change.image)
-    upper.set_title(f"{found.kind}: read as {found.change.answer}", fontsize=12)
+    show_ink(axes, found.change.image)
+    axes.set_title(f"{found.kind}: read as {found.change.answer}", fontsize=12)
     size = "" if found.kind == "shift" else f"\n{found.change.size:.1f} pixels of ink"
-    upper.set_xlabel(f"{_broken(found.change.said)}{size}", fontsize=10)
-    show_signed(lower, found.change.image - image, 1.0)
+    axes.set_xlabel(f"{_broken(found.change.said)}{size}", fontsize=10)
 
 
 def _broken(text: str) -> str:

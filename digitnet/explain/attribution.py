@@ -16,7 +16,7 @@ from digitnet.models import DigitNet
 
 STEPS = 64  # of the line, doubled until the shares add up
 MAX_STEPS = 512
-BATCH_SIZE = 128
+BATCH_SIZE = 64
 TOLERANCE = 0.01  # of the rise that is explained, or of a logit where it is less than one
 
 

@@ -24,7 +24,7 @@ DIRECTIONS = 8  # over half a turn: a stroke has no beginning
 PEN_RADIUS = 1.1  # pixels: MNIST's strokes are about 2.4 wide
 MARGIN = 3  # pixels at the border in which no stroke ends: MNIST's digits leave 4 free
 LEAST_INK = 0.5  # of a pixel: less than that can hardly be seen
-BATCH_SIZE = 256
+BATCH_SIZE = 128
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 
 from digitnet.explain.activity import most_active, shares
 from digitnet.explain.figures import GREEN, INK, figure_file, shape_text
-from digitnet.explain.panels import SIGNS, blank, show_signed, signed_limit, write_beside
+from digitnet.explain.panels import SIGNS, blank, counted, show_signed, signed_limit, two_places, write_beside
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,7 +32,7 @@ def draw_kernels(path: Path, kernels: Kernels) -> None:
     left_out = many - len(kernels.shown)
     weight_limit = signed_limit(conv.kernels[list(kernels.shown)])
     map_limit = signed_limit(conv.maps[list(kernels.shown)])
-    title = f"{conv.name}: {many} kernels of {side} x {side}" + (f" x {channels}" if channels > 1 else "")
+    title = f"{conv.name}: {counted(many, 'kernel')} of {side} x {side}" + (f" x {channels}" if channels > 1 else "")
     source = (
         f"input {shape_text(conv.inputs.shape)}, kernels {shape_text(conv.kernels.shape)}, "
         f"maps {shape_text(conv.maps.shape)}\n{SIGNS}; weights from {-weight_limit:.2f} to {weight_limit:.2f}, "
@@ -90,7 +90,7 @@ def _draw_kernel(axes: Axes, weights: Tensor) -> None:
     show_signed(axes, weights, limit)
     for (row, column), value in np.ndenumerate(weights.numpy()):
         colour = "white" if abs(value) > 0.7 * limit else "black"
-        axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=80 / len(weights))
+        axes.text(column, row, two_places(value), ha="center", va="center", color=colour, fontsize=80 / len(weights))
     axes.set_title("the kernel\n(enlarged)", fontsize=12)
 
 
@@ -129,11 +129,11 @@ def draw_block(path: Path, block: Block) -> None:
     left_out = f"the {len(active)} most active of {maps} maps; {maps - len(active)} are left out"
     source = (
         f"input {shape_text(block.stages[0].inputs.shape)}, output {shape_text(block.output.shape)}; "
-        + (left_out if maps > len(active) else f"all {maps} maps")
+        + (left_out if maps > len(active) else f"all of {counted(maps, 'map')}")
         + f"\n{SIGNS}; each row has its own scale"
     )
     with figure_file(path, title=title, source=source, height_in=1.75 * len(block.stages) + 1.5) as figure:
-        grid = figure.add_gridspec(len(block.stages), len(active) + 1, width_ratios=[1.35, *[1] * len(active)])
+        grid = figure.add_gridspec(len(block.stages), COLUMNS + 1, width_ratios=[1.35, *[1] * COLUMNS])
         for row, stage in enumerate(block.stages):
             write_beside(figure.add_subplot(grid[row, 0]), _stage_lines(stage))
             limit = signed_limit(stage.output[active])
@@ -180,11 +180,11 @@ def draw_units(path: Path, explanation: Explanation) -> None:
             show_signed(upper, unit.weights, weight_limit)
             upper.set_title(f"unit {unit.index}: 28 x 28 weights")
             show_signed(lower, unit.products, product_limit)
-            lower.set_title(f"pixel x weight: sum {_signed(unit)}\nthe unit makes {unit.output:.2f}", fontsize=12)
+            lower.set_title("\n".join(_unit_lines(unit)), fontsize=12)
         for axes in grid[2:, len(units) - columns :].reshape(-1):
             blank(axes)
 
 
-def _signed(unit: DenseUnit) -> str:
-    total = unit.total - unit.bias
-    return f"{total:+.2f}" + (f", bias {unit.bias:+.2f}" if unit.bias else "")
+def _unit_lines(unit: DenseUnit) -> list[str]:
+    bias = f"bias {unit.bias:+.2f}, " if unit.bias else ""
+    return [f"products sum to {unit.total - unit.bias:+.2f}", f"{bias}makes {two_places(unit.output)}"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from matplotlib.axes import Axes
 from torch import Tensor
 
@@ -38,6 +39,16 @@ def show_signed(axes: Axes, values: Tensor, limit: float) -> None:
     """Show numbers, (H, W), from -limit to limit, white at 0."""
     axes.imshow(values.numpy(), cmap=SIGNED, vmin=-limit, vmax=limit)
     bare(axes)
+
+
+def counted(count: int, noun: str) -> str:
+    """Say how many there are: 1 map, 2 maps."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def two_places(value: float | np.floating) -> str:
+    """Put a number into text with two decimals; what rounds to nought has no sign."""
+    return f"{round(float(value), 2) + 0.0:.2f}"
 
 
 def signed_limit(*tensors: Tensor) -> float:

@@ -13,7 +13,7 @@ from digitnet.drawing import describe
 from digitnet.errors import printable
 from digitnet.explain.activity import most_active
 from digitnet.explain.figures import AMOUNT, BLUE, INK, ORANGE, figure_file, shape_text
-from digitnet.explain.panels import bare, write_beside
+from digitnet.explain.panels import bare, counted, write_beside
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -75,7 +75,7 @@ def draw_representations(path: Path, explanation: Explanation) -> None:
     parts = _chosen_parts(explanation.representation[:-1])
     left_out = len(explanation.representation) - 1 - len(parts)
     title = f"From {parts[0].features.shape[1]} pixels to 10 probabilities, part by part"
-    source = f"{len(parts)} parts" + (f"; {left_out} between them are left out" if left_out else "")
+    source = counted(len(parts), "part") + (f"; {left_out} between them are left out" if left_out else "")
     source += "; maps: the most active ones, each row with its own scale, from dark (low) to bright (high)"
     heights = [1.0 if len(part.shape) == 3 else 0.75 for part in parts]
     with figure_file(path, title=title, source=source, height_in=1.6 * sum(heights) + 4.2) as figure:
@@ -112,7 +112,7 @@ def _draw_part(figure: Figure, place: SubplotSpec, part: Representation) -> None
             if part.name != "pixels":
                 axes.set_xlabel(f"map {index}", fontsize=10)
         if hidden := shape[0] - len(active):
-            said.append(f"{hidden} maps left out")
+            said.append(f"{counted(hidden, 'map')} left out")
         if part.pooled:
             said.append(f"averaged to {shape_text(part.pooled)}")
     write_beside(figure.add_subplot(grid[0, :2]), said)

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from digitnet.models import DigitNet, FlattenPixels, to_float
 from digitnet.summary import Layer, summarise
 
-BATCH_SIZE = 250
+BATCH_SIZE = 100
 MAX_FEATURES = 10_000  # of one representation: 3,000 images of it take 120 MB
 PIXELS = "pixels"
 
