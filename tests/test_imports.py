@@ -16,14 +16,15 @@ data.folder data.labelled data.load
 models losses optim metrics stopping comparison summary capture gauge rejection calibration
 runs checkpoint evaluation suite
 engine training predictor numbers adapting
-explain.figures explain.units
-explain.panels explain.trace explain.convolution explain.activity explain.probe explain.attribution explain.neighbours
-explain.counterfactual explain.references explain.explanation explain.report explain.picture_figures
-explain.layer_figures explain.answer_figures explain.animation explain.gallery
-console.notes console.tables console.diagrams console.units console.answers console.explanations
-console.networks console.evaluations reports
+explain.figures explain.units explain.unit_figure
+explain.calculus explain.toy explain.rules explain.steps explain.step_figures
+explain.trace explain.convolution explain.activity explain.probe explain.attribution explain.neighbours
+explain.counterfactual explain.references explain.explanation explain.report
+explain.panels explain.picture_figures explain.layer_figures explain.answer_figures explain.animation explain.gallery
+console.notes console.tables console.answers console.networks console.evaluations reports
+console.diagrams console.units console.steps console.explanations
 cli.options cli.train_options cli.train cli.adapt cli.eval cli.predict cli.info
-cli.explain.options cli.explain.unit cli.explain.image cli.explain cli
+cli.explain.options cli.explain.unit cli.explain.step cli.explain.image cli.explain cli
 """
 ORDER = LAYERS.split()
 PICTURES = [
@@ -116,7 +117,8 @@ import digitnet
 heavy = {heavy}
 for arguments in (["--help"], ["train", "--help"], ["eval", "--help"], ["predict", "--help"], ["adapt", "--help"],
                   ["info", "--help"], ["explain"], ["explain", "--help"], ["explain", "unit", "--help"],
-                  ["explain", "unit", "--nonsense"], ["adapt"], ["adapt", "DIR", "--steps", "0"],
+                  ["explain", "unit", "--nonsense"], ["explain", "image", "--help"], ["explain", "image"], ["explain", "step", "--help"],
+                  ["explain", "step", "--learning-rate", "0"], ["adapt"], ["adapt", "DIR", "--steps", "0"],
                   ["--version"], ["train", "--epochs", "0"], ["train", "--nonsense"], ["predict"]):
     sys.argv = ["digitnet", *arguments]
     with suppress(SystemExit), redirect_stdout(io.StringIO()) as out:

@@ -17,7 +17,7 @@ def encoding(ascii_only: bool) -> str | None:
 
 def number(value: float) -> str:
     """Put a number into text with four significant digits; what is no zero does not become one."""
-    return f"{value:.{DIGITS}g}"
+    return f"{value + 0.0:.{DIGITS}g}"  # + 0.0 makes 0 of -0
 
 
 def decimals_of(values: Sequence[float]) -> int:

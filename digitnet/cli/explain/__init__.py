@@ -8,8 +8,10 @@ from __future__ import annotations
 import typer
 
 from digitnet.cli.explain.image import image
+from digitnet.cli.explain.step import step
 from digitnet.cli.explain.unit import unit
 
 explain_app = typer.Typer(no_args_is_help=True, help="See how a network learns and how it sees, with true numbers.")
 explain_app.command("unit")(unit)
+explain_app.command("step")(step)
 explain_app.command("image")(image)
