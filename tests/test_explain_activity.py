@@ -5,7 +5,7 @@ import pytest
 import torch
 from explained import CONFIGS, MLPS, digits, network
 
-from digitnet.explain.activity import blocks, dense_units, most_active, shares
+from digitnet.explain.activity import around, blocks, dense_units, most_active, shares
 from digitnet.explain.trace import trace
 
 ORDERS = {
@@ -42,6 +42,21 @@ def test_each_stage_of_a_block_gets_what_the_one_before_made(name):
         for before, after in zip(block.stages, block.stages[1:], strict=False):
             assert torch.equal(before.output, after.inputs)
         assert torch.equal(block.output, block.stages[-1].output)
+
+
+@pytest.mark.parametrize(
+    ("name", "convolution", "layers"),
+    [
+        ("plain", "base.block2.conv1", "conv1 pool norm1 activation1"),
+        ("two convolutions to a block", "base.block2.conv1", "conv1 norm1 activation1"),
+        ("two convolutions to a block", "base.block1.conv2", "conv2 pool norm2 activation2"),
+        ("kernel 7, stride 2, no pooling", "base.block1.conv1", "conv1 norm1 activation1"),
+    ],
+)
+def test_around_a_convolution_is_what_leads_to_its_activation(name, convolution, layers):
+    found = around(trace(network(name), digits(1)[0][0]), convolution)
+    assert found.name == convolution.rpartition(".")[0]
+    assert " ".join(stage.layer.name.split(".")[-1] for stage in found.stages) == layers
 
 
 def test_the_most_active_maps_are_those_of_the_largest_mean():

@@ -101,6 +101,18 @@ def test_json_agrees_with_a_forward_pass(name, tmp_path, digit_files):
     assert document["figures"] == []
 
 
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P", "1", "I;16", "CMYK"])
+def test_pictures_of_every_mode_are_drawn(mode, tmp_path, digit_files):
+    checkpoint = save_network(tmp_path / "net.safetensors", "mlp, no hidden layer")
+    large = Image.open(digit_files[0]).resize((90, 90))
+    picture = Image.fromarray(np.asarray(large).astype(np.uint16) * 257) if mode == "I;16" else large.convert(mode)
+    picture.save(path := tmp_path / ("picture.tif" if mode == "CMYK" else "picture.png"))
+    done = explain(path, "--checkpoint", checkpoint, "--output", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    shown = np.asarray(Image.open(tmp_path / "out" / "01-picture.png").convert("L")).astype(int)[60:400]
+    assert np.abs(shown[:, 60:300] - 128).mean() > 60  # ink and paper, not one grey
+
+
 def test_layer_and_kernel_are_those_that_were_asked_for(tmp_path, digit_files):
     checkpoint = save_network(tmp_path / "net.safetensors", "plain")
     done = explain(digit_files[0], "--checkpoint", checkpoint, "--layer", "block2", "--kernel", 5, "--json")

@@ -117,7 +117,8 @@ import digitnet
 heavy = {heavy}
 for arguments in (["--help"], ["train", "--help"], ["eval", "--help"], ["predict", "--help"], ["adapt", "--help"],
                   ["info", "--help"], ["explain"], ["explain", "--help"], ["explain", "unit", "--help"],
-                  ["explain", "unit", "--nonsense"], ["explain", "image", "--help"], ["explain", "image"], ["explain", "step", "--help"],
+                  ["explain", "unit", "--nonsense"], ["explain", "image", "--help"], ["explain", "image"],
+                  ["explain", "step", "--help"],
                   ["explain", "step", "--learning-rate", "0"], ["adapt"], ["adapt", "DIR", "--steps", "0"],
                   ["--version"], ["train", "--epochs", "0"], ["train", "--nonsense"], ["predict"]):
     sys.argv = ["digitnet", *arguments]

@@ -68,6 +68,13 @@ def blocks(stages: Sequence[Stage]) -> tuple[Block, ...]:
     return tuple(Block(name=name, stages=tuple(group)) for name, group in groups.items())
 
 
+def around(stages: Sequence[Stage], convolution: str) -> Block:
+    """Cut out of a trace what a block does with one convolution: from it to the activation that follows."""
+    names = [stage.layer.name for stage in stages]
+    first, last = names.index(convolution), names.index(convolution.replace(".conv", ".activation"))
+    return Block(name=stages[first].block, stages=tuple(stages[first : last + 1]))
+
+
 def most_active(values: Tensor, count: int) -> list[int]:
     """Return the indices of the most active maps, (C, H, W), or units, (F,): by the mean of the absolute values."""
     activity = values.abs().flatten(1).mean(1) if values.ndim == 3 else values.abs()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from digitnet.errors import UsageError
-from digitnet.explain.activity import Block, DenseUnit, blocks, dense_units, most_active
+from digitnet.explain.activity import DenseUnit, around, blocks, dense_units, most_active
 from digitnet.explain.attribution import Attribution, attribute
 from digitnet.explain.convolution import (
     Convolution,
@@ -81,7 +81,6 @@ class Explanation:
     temperature: float
     """What the logits are divided by to make the probabilities, fitted on validation images."""
     stages: tuple[Stage, ...]
-    blocks: tuple[Block, ...]
     kernels: Kernels | None
     """None for an MLP."""
     units: tuple[DenseUnit, ...]
@@ -128,7 +127,6 @@ def explain(
         std=model.std.item(),
         temperature=classifier.checkpoint.calibration.temperature,
         stages=stages,
-        blocks=blocks(stages),
         kernels=chosen,
         units=() if chosen else _choose_units(classifier, stages),
         representation=mine,
@@ -150,8 +148,7 @@ def _choose_kernels(
     count = len(convolution.kernels)
     if kernel is not None and not 0 <= kernel < count:
         raise UsageError(f"--kernel {kernel}: {name} has {count} kernels, which are counted from 0 to {count - 1}")
-    activated = next(stage for stage in stages if stage.layer.name == name.replace(".conv", ".activation"))
-    shown = most_active(activated.output, MOST_MAPS)
+    shown = most_active(around(stages, name).output, MOST_MAPS)
     chosen = shown[0] if kernel is None else kernel
     return Kernels(
         convolution=convolution,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from digitnet.explain.activity import around
 from digitnet.explain.animation import save_animation
 from digitnet.explain.answer_figures import draw_changes, draw_neighbours, draw_probes, draw_why
 from digitnet.explain.layer_figures import draw_block, draw_kernels, draw_units, draw_windows
@@ -53,7 +54,7 @@ def _layer_steps(explanation: Explanation) -> list[tuple[str, Callable[[Path], o
     if kernels is None:
         return [("units.png", lambda path: draw_units(path, explanation))]
     conv = kernels.convolution
-    block = next(block for block in explanation.blocks if conv.name.startswith(f"{block.name}."))
+    block = around(explanation.stages, conv.name)
     return [
         ("kernels.png", lambda path: draw_kernels(path, kernels)),
         ("convolution.gif", lambda path: save_animation(path, conv, kernels.chosen)),

@@ -120,12 +120,10 @@ def _frame(axes: Axes, size: int, span: int) -> None:
 
 
 def draw_block(path: Path, block: Block) -> None:
-    """Draw the most active maps of a block after each of its layers, in the order that the picture takes."""
+    """Draw the most active maps of a part of a block after each of its layers, in the order that the picture takes."""
     active = most_active(block.output, COLUMNS)
     maps = len(block.output)
     title = f"{block.name}: " + ", then ".join(_plain(stage.layer.kind) for stage in block.stages)
-    if len(title) > 90:
-        title = f"{block.name}, layer by layer"
     left_out = f"the {len(active)} most active of {maps} maps; {maps - len(active)} are left out"
     source = (
         f"input {shape_text(block.stages[0].inputs.shape)}, output {shape_text(block.output.shape)}; "

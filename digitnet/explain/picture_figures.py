@@ -14,6 +14,7 @@ from digitnet.errors import printable
 from digitnet.explain.activity import most_active
 from digitnet.explain.figures import AMOUNT, BLUE, INK, ORANGE, figure_file, shape_text
 from digitnet.explain.panels import bare, counted, write_beside
+from digitnet.modes import grey, reduce_to
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from digitnet.explain.explanation import Explanation
     from digitnet.explain.trace import Representation
 
+READ_SIDE = 400  # pixels; a panel has no more
 MOST_PARTS = 8  # blocks and layers that are shown
 COLUMNS = 10  # maps of each
 UNITS_IN_ROW = 64
@@ -37,7 +39,7 @@ def draw_picture(path: Path, explanation: Explanation, read: Image.Image, name: 
     with figure_file(path, title="What the network sees", source=source, height_in=16.9) as figure:
         upper, lower = figure.subfigures(2, 1, height_ratios=[1, 2.75], squeeze=False)[:, 0]
         axes = upper.subplots(1, 3)
-        axes[0].imshow(read.convert("RGB"))
+        axes[0].imshow(_as_read(read), cmap=INK, vmin=0, vmax=1)
         axes[0].set_title(f"as read: {printable(Path(name).name)[:28]}")
         axes[1].imshow(e.pixels.numpy(), cmap=INK, vmin=0, vmax=255)
         axes[1].set_title("made like MNIST: 28 x 28, 0 to 255")
@@ -50,6 +52,12 @@ def draw_picture(path: Path, explanation: Explanation, read: Image.Image, name: 
         if steps := e.prediction.prepared.steps:
             axes[0].set_xlabel("\n".join(_wrapped(describe(steps))), fontsize=11)
         _write_numbers(lower.subplots(), e.pixels.numpy())
+
+
+def _as_read(picture: Image.Image) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    """Bring a picture of any mode to what can be shown: (H, W, 3) in colour, or (H, W) in grey, in [0, 1]."""
+    small = reduce_to(picture, READ_SIDE)
+    return np.asarray(small, np.float32) / np.float32(255) if small.mode == "RGB" else grey(small)
 
 
 def _wrapped(text: str) -> list[str]:
