@@ -11,7 +11,7 @@ from PIL import Image
 from scipy.signal import correlate2d
 
 from digitnet.explain.activity import blocks
-from digitnet.explain.animation import positions, save_animation
+from digitnet.explain.animation import positions, save_animation, save_step
 from digitnet.explain.convolution import compare_windows, read_convolution
 from digitnet.explain.explanation import Kernels
 from digitnet.explain.figures import SIGNED
@@ -119,3 +119,19 @@ def test_the_last_frame_shows_the_whole_map_in_its_colours(name, layer, tmp_path
         assert np.abs(last[y, x] - colours[row, column]).max() <= 12  # of 256 colours, the nearest
     x, y = corner[0] + cell // 2, corner[1] + (made.shape[0] - 1) * cell + cell // 2
     assert np.abs(first[y, x] - 225).max() <= 3  # not filled yet
+
+
+def test_the_step_that_is_held_still_is_the_one_of_the_highest_answer(tmp_path):
+    conv, path = opened("plain")[0].convolution, tmp_path / "s.png"
+    save_step(path, conv, 2)
+    made = conv.maps[2].numpy()
+    row, column = np.unravel_index(made.argmax(), made.shape)
+    with Image.open(path) as picture:
+        assert picture.size == (1200, 800)
+        pixels = np.asarray(picture.convert("RGB")).astype(int)
+    cell = 392 // 28
+    green = (np.abs(pixels - (0, 158, 115)).max(2) < 8).nonzero()  # the frames round window and pixel
+    right = green[1] >= 700
+    assert green[0][right].min() == 90 + row * cell - 1
+    assert green[1][right].min() == 700 + column * cell - 1
+    assert green[0][~right].min() == 90 + (392 - 30 * 13) // 2 + row * 13 - 1  # padded by 1: 30 pixels of 13

@@ -60,6 +60,21 @@ def save_animation(path: Path, convolution: Convolution, kernel: int) -> int:
     return len(shown)
 
 
+def save_step(path: Path, convolution: Convolution, kernel: int) -> None:
+    """Draw the step at which a kernel answers highest, and save it as PNG: the animation, held still.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    made = convolution.maps[kernel]
+    highest = divmod(int(made.argmax()), made.shape[1])
+    (frame,) = _frames(convolution, kernel, [highest])
+    data = io.BytesIO()
+    frame.quantize(palette=_palette(), dither=Image.Dither.NONE).save(data, format="PNG")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, data.getvalue())
+
+
 def _frames(conv: Convolution, kernel: int, shown: list[tuple[int, int]]) -> Iterator[Image.Image]:
     """Draw a frame for each position."""
     channel = conv.loudest_input(kernel)

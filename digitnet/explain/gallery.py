@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from digitnet.explain.activity import around
-from digitnet.explain.animation import save_animation
+from digitnet.explain.animation import save_animation, save_step
 from digitnet.explain.answer_figures import draw_changes, draw_neighbours, draw_probes, draw_why
 from digitnet.explain.layer_figures import draw_block, draw_kernels, draw_units, draw_windows
 from digitnet.explain.picture_figures import draw_picture, draw_representations
@@ -58,6 +58,7 @@ def _layer_steps(explanation: Explanation) -> list[tuple[str, Callable[[Path], o
     return [
         ("kernels.png", lambda path: draw_kernels(path, kernels)),
         ("convolution.gif", lambda path: save_animation(path, conv, kernels.chosen)),
+        ("one-step.png", lambda path: save_step(path, conv, kernels.chosen)),
         ("padding-and-stride.png", lambda path: draw_windows(path, kernels)),
         ("detect-and-condense.png", lambda path: draw_block(path, block)),
     ]
