@@ -18,7 +18,7 @@ from digitnet.config import ActivationName, LossName, OptimizerName
 from digitnet.data.load import load_training
 from digitnet.errors import DataError
 from digitnet.explain import calculus, toy
-from digitnet.explain.rules import take_step
+from digitnet.explain.rules import losses_by_rate, take_step
 from digitnet.explain.steps import explain_step
 from digitnet.models import build_activation
 from digitnet.recipes import build_config
@@ -165,6 +165,14 @@ def test_the_plain_rule_is_learning_rate_times_gradient(strokes):
             np.testing.assert_allclose(rule.parameters[name], before - rate * step.gradients.parameters[name])
 
 
+def test_the_loss_by_learning_rate_is_the_steps(strokes):
+    config = config_of(momentum=0.0, loss="mse")
+    others = [replace(config, learning_rate=rate) for rate in (0.01, 1.0, 30.0)]
+    step = explain_step(strokes, config, others, "silu")
+    numbers = step.parameters, step.gradients.parameters, step.batch
+    assert losses_by_rate([0.01, 1.0, 30.0], *numbers, "silu", "mse") == [rule.loss for rule in step.rules]
+
+
 @pytest.mark.parametrize("arguments", [[], *([("--loss", name)] for name in LOSSES)])
 @pytest.mark.parametrize("activation", ["relu", "gelu"])
 def test_the_text_fits_into_80_columns(arguments, activation):
@@ -208,7 +216,7 @@ def test_json_holds_every_number():
 
 def test_figures_are_drawn(tmp_path):
     done = run("--output", tmp_path)
-    names = ["forward.png", "update.png", "rules.png"]
+    names = ["forward.png", "update.png", "rules.png", "rates.png"]
     assert done.stderr.splitlines() == [f"Drew {tmp_path / name}." for name in names]
     for name in names:
         with Image.open(tmp_path / name) as picture:

@@ -1,6 +1,7 @@
 """digitnet explain unit: its numbers against NumPy's, and the text, JSON and figure of the command."""
 
 import json
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -10,7 +11,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from digitnet.cli import app
+from digitnet.config import ActivationName
 from digitnet.errors import UsageError
+from digitnet.explain.activation_figure import sample
+from digitnet.explain.calculus import activate, slope
 from digitnet.explain.units import explain_units, measure_rounding, second_layer, walk
 
 
@@ -60,6 +64,14 @@ def test_the_way_between_the_ends_goes_through_what_is_shown():
     np.testing.assert_allclose(linear[[0, 2, 4]], explained.bend.linear_outputs, atol=1e-5)
     np.testing.assert_allclose(rectified[[0, 2, 4]], explained.bend.outputs, atol=1e-5)
     np.testing.assert_allclose(product, linear, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", get_args(ActivationName))
+def test_the_activations_drawn_are_those_by_hand(name):
+    z, outputs, slopes = map(np.array, sample(name))
+    assert (len(z), z[0], z[-1]) == (801, -4, 4)
+    assert outputs == pytest.approx(activate(z, name), abs=1e-5)
+    assert slopes == pytest.approx(slope(z, name), abs=1e-5)
 
 
 def test_rounding_is_as_small_as_float32_is_exact():
@@ -125,6 +137,7 @@ def test_json_holds_the_same():
 @pytest.mark.parametrize("arguments", [[], ["--w", "0,0,0"], ["--w", ";".join(["1,2,3"] * 9)]])
 def test_the_figure_is_drawn(tmp_path, arguments):
     done = run(*arguments, "--output", str(tmp_path / "figures"))
-    assert done.stderr == f"Drew {tmp_path / 'figures' / 'unit.png'}.\n"
+    folder = tmp_path / "figures"
+    assert done.stderr == f"Drew {folder / 'unit.png'}.\nDrew {folder / 'activations.png'}.\n"
     with Image.open(tmp_path / "figures" / "unit.png") as picture:
         assert picture.size == (1200, 900)

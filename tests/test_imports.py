@@ -16,7 +16,7 @@ data.folder data.labelled data.load
 models losses optim metrics stopping comparison summary capture gauge rejection calibration
 runs checkpoint evaluation suite
 engine training predictor numbers adapting
-explain.figures explain.units explain.unit_figure
+explain.figures explain.units explain.unit_figure explain.activation_figure
 explain.calculus explain.toy explain.rules explain.steps explain.step_figures
 explain.trace explain.convolution explain.activity explain.probe explain.attribution explain.neighbours
 explain.counterfactual explain.references explain.explanation explain.report

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from digitnet.config import ActivationName, TrainConfig
+from digitnet.config import ActivationName, LossName, TrainConfig
 from digitnet.explain.calculus import Array
 from digitnet.explain.toy import Arrays, Batch, build_module, forward, largest_difference
 from digitnet.optim import build_optimizer, update
@@ -62,6 +63,19 @@ def take_step(
         probs=done.probs,
         loss=done.loss,
     )
+
+
+def losses_by_rate(
+    rates: Sequence[float],
+    parameters: Arrays,
+    gradients: Arrays,
+    batch: Batch,
+    activation: ActivationName,
+    loss: LossName,
+) -> list[float]:
+    """Compute the loss after one plain step, W -= learning_rate * gradient, at each learning rate."""
+    moved = ({name: parameters[name] - rate * gradients[name] for name in parameters} for rate in rates)
+    return [forward(after, batch, activation, loss).loss for after in moved]
 
 
 def _change(value: Array, gradient: Array, config: TrainConfig) -> Array:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from digitnet.explain.figures import BLUE, INK, SIGNED, figure_file, shape_text
+from digitnet.explain.figures import BLUE, INK, ORANGE, SIGNED, figure_file, shape_text
+from digitnet.explain.rules import losses_by_rate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,12 +21,12 @@ if TYPE_CHECKING:
 
 
 def draw_step(step: StepExplanation, folder: Path) -> list[Path]:
-    """Draw forward.png, update.png and rules.png, and return their paths."""
+    """Draw forward.png, update.png, rules.png and rates.png, and return their paths."""
     shapes = ", ".join(f"{name} {shape_text(value.shape)}" for name, value in step.parameters.items())
     source = (
         f"Two dense layers, {shapes}, in float64, {step.activation} between them; three images of {step.batch.dataset}"
     )
-    paths = [folder / f"{name}.png" for name in ("forward", "update", "rules")]
+    paths = [folder / f"{name}.png" for name in ("forward", "update", "rules", "rates")]
     title = f"Forward to the loss, {step.forward.loss:.4f} ({step.loss_name}), and backward from it"
     with figure_file(paths[0], title=title, source=source, height_in=6) as figure:
         _draw_passes(figure, step)
@@ -37,6 +38,9 @@ def draw_step(step: StepExplanation, folder: Path) -> list[Path]:
     title = f"The same step by every rule: what it adds to each parameter. The loss was {before:.4f}"
     with figure_file(paths[2], title=title, source=source, height_in=11) as figure:
         _draw_rules(figure, step.rules)
+    title = "One step by learning_rate * gradient: the loss after it, by the learning rate"
+    with figure_file(paths[3], title=title, source=source, height_in=5) as figure:
+        _draw_rates(figure.subplots(), step)
     return paths
 
 
@@ -122,3 +126,18 @@ def _draw_rules(figure: Figure, rules: tuple[Update, ...]) -> None:
     starts, ends = [0, *edges], [*edges, len(names)]
     middles = [(start + end - 1) / 2 for start, end in zip(starts, ends, strict=True)]
     grid[-1].set_xticks(middles, [names[start] for start in starts])
+
+
+def _draw_rates(axes: Axes, step: StepExplanation) -> None:
+    rates = np.logspace(-3, 3, 121).tolist()
+    found = step.gradients.parameters
+    losses = losses_by_rate(rates, step.parameters, found, step.batch, step.activation, step.loss_name)
+    best = int(np.argmin(losses))
+    axes.axhline(step.forward.loss, color="#777777", linestyle="--", label=f"before the step: {step.forward.loss:.4f}")
+    axes.plot(rates, losses, color=BLUE, linewidth=2.5, label="after it")
+    label = f"least, {losses[best]:.4f}, at {rates[best]:.3g}"
+    axes.scatter(rates[best], losses[best], color=ORANGE, s=80, zorder=3, label=label)
+    axes.set(xscale="log", xlabel="learning rate", ylabel=f"loss ({step.loss_name})")
+    gain = step.forward.loss - losses[best]
+    axes.set_ylim(losses[best] - gain, step.forward.loss + 4 * gain)  # what diverges leaves the picture
+    axes.legend(frameon=False, loc="upper left")

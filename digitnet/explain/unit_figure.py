@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 NODES = 6  # of a layer that are drawn
 EDGES = 12  # between two layers that carry their numbers; of more, none could be read
-STEPS = 101
+STEPS = 401  # on the way from one input to another
 Points = list[tuple[float, float]]
 
 

@@ -54,6 +54,7 @@ def unit(
     from digitnet.explain.units import explain_units
 
     if output:  # that matplotlib is missing is said before anything is done
+        from digitnet.explain.activation_figure import draw_activations
         from digitnet.explain.unit_figure import draw_units
     explanation = explain_units(inputs, (weights, biases), second)
     if json_:
@@ -65,7 +66,8 @@ def unit(
     if output:
         from digitnet.console.notes import note
 
-        note(f"Drew {draw_units(explanation, output)}.")
+        for path in (draw_units(explanation, output), draw_activations(output)):
+            note(f"Drew {path}.")
 
 
 def _second(w2: str | None, b2: str | None) -> tuple[Matrix, Row] | None:
