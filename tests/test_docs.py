@@ -50,10 +50,12 @@ def draw(command):
     """Draw the figures of a command in few colours, by their names."""
     with tempfile.TemporaryDirectory() as folder:
         run(command, folder)
-        drawn = {path.name: Image.open(path) for path in Path(folder).iterdir()}
-        return {
-            name: figure.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE) for name, figure in drawn.items()
-        }
+        return {path.name: in_few_colours(path) for path in Path(folder).glob("*.png")}
+
+
+def in_few_colours(path):
+    with Image.open(path) as figure:
+        return figure.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
 
 
 # Several pages show parts of the same, and each command takes a second or two.
