@@ -23,6 +23,7 @@ OF_CNNS = [
     "picture.png",
     "kernels.png",
     "convolution.gif",
+    "one-step.png",
     "padding-and-stride.png",
     "detect-and-condense.png",
     *OF_ALL,

@@ -99,6 +99,14 @@ def test_maps_of_many_numbers_are_averaged_and_it_is_said(monkeypatch):
     torch.testing.assert_close(reduced.features, means)
 
 
+def test_however_deep_a_network_so_much_is_kept_of_an_image_and_no_more(monkeypatch):
+    model, (images, _) = network("five blocks"), digits(2)
+    monkeypatch.setattr(tracing, "MOST_FEATURES", 6 * 20)  # five blocks and the output
+    made = represent(model, images)[1:]
+    assert all(one.features.shape[1] <= 20 for one in made)
+    assert [one.pooled for one in made] == [(2, 3, 3), (3, 2, 2), (4, 2, 2), (5, 2, 2), (6, 1, 1), None]
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_network_is_left_as_it_was(name):
     model, (images, _) = network(name), digits(2)

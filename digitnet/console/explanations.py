@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from digitnet.console.answers import prediction_line
 from digitnet.console.diagrams import beside, encoding, matrix, print_lines
 from digitnet.console.tables import print_pairs
-from digitnet.drawing import describe, draw_digit
+from digitnet.drawing import describe, draw_digit, draw_shades
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from digitnet.explain.counterfactual import Search
     from digitnet.explain.explanation import Explanation, Kernels
 
-BAR = 24
+BAR = 24  # characters, an even number of them
 WIDEST_KERNEL = 7
 
 
@@ -87,24 +89,16 @@ def _print_kernel(kernels: Kernels) -> None:
 
 def probe_lines(explanation: Explanation, ascii_only: bool) -> list[str]:
     """Put each part into a line: name, shape, how much of it is nought, a probe's accuracy, and its errors as a bar."""
-    block = "#" if ascii_only or not _has_blocks() else "\u2588"
+    (longest,) = draw_shades(np.ones((1, BAR // 2)), encoding(ascii_only))
     lines = [f"{'part':<20}{'shape':<14}{'zeros':>6}{'probe':>8}  its errors"]
     most = max(1 - probe.accuracy for probe in explanation.probes) or 1.0
     for one, probe in zip(explanation.representation, explanation.probes, strict=True):
         zeros = (one.features == 0).float().mean().item()
         shape = "x".join(map(str, probe.shape))
-        bar = block * round(BAR * (1 - probe.accuracy) / most)
+        bar = longest[: round(BAR * (1 - probe.accuracy) / most)]
         lines.append(f"{probe.name:<20}{shape:<14}{zeros:>6.0%}{probe.accuracy:>8.1%}  {bar}".rstrip())
     first, name = explanation.probes[0], explanation.references.name
     return [*lines, f"fitted on {first.fitted:,} training digits of {name}, measured on {first.measured:,} others"]
-
-
-def _has_blocks() -> bool:
-    try:
-        "\u2588".encode(encoding(False) or "ascii")
-    except (UnicodeEncodeError, LookupError):
-        return False
-    return True
 
 
 def neighbour_pairs(explanation: Explanation) -> list[tuple[str, str]]:

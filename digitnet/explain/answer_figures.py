@@ -25,7 +25,7 @@ def draw_probes(path: Path, explanation: Explanation) -> None:
     pooled = any(probe.pooled for probe in probes)
     source = (
         f"each point: ridge regression fitted on {probes[0].fitted:,} training digits ({explanation.references.name}), "
-        f"measured on {probes[0].measured:,} others,\nkept for validation; bars: 95 % intervals"
+        f"measured on {probes[0].measured:,} others,\non which the network was not trained; bars: 95 % intervals"
         + ("; in brackets: the shape that maps were averaged to for the probe" if pooled else "")
     )
     places = range(len(probes))
@@ -112,7 +112,8 @@ def draw_neighbours(path: Path, explanation: Explanation) -> None:
 
 
 def _size(explanation: Explanation, found: Neighbours) -> str:
-    return shape_text(next(one.shape for one in explanation.representation if one.name == found.name))
+    one = next(one for one in explanation.representation if one.name == found.name)
+    return shape_text(one.shape) + (f", averaged to {shape_text(one.pooled)}" if one.pooled else "")
 
 
 def draw_changes(path: Path, explanation: Explanation) -> None:

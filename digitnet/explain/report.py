@@ -10,6 +10,9 @@ from digitnet.explain.activity import shares
 from digitnet.explain.attribution import Attribution
 from digitnet.explain.counterfactual import Search
 from digitnet.explain.explanation import Explanation, Kernels
+from digitnet.explain.neighbours import Neighbours
+from digitnet.explain.probe import ProbeResult
+from digitnet.explain.trace import Stage
 
 
 def explanation_report(explanation: Explanation, checkpoint: Path, figures: Sequence[Path]) -> dict[str, Any]:
@@ -26,35 +29,11 @@ def explanation_report(explanation: Explanation, checkpoint: Path, figures: Sequ
         "probs": list(e.prediction.probs),
         "pixels": e.pixels.tolist(),
         "normalisation": {"mean": e.mean, "std": e.std},
-        "layers": [
-            {
-                "name": stage.layer.name,
-                "kind": stage.layer.kind,
-                "shape": list(stage.layer.output_shape),
-                "zeros": shares(stage).zeros,
-            }
-            for stage in e.stages
-        ],
+        "layers": [_layer(stage) for stage in e.stages],
         "kernel": _kernel(e.kernels) if e.kernels else None,
         "references": {"name": e.references.name, "fit": len(e.references.fit), "measure": len(e.references.measure)},
-        "probes": [
-            {
-                "name": probe.name,
-                "shape": list(probe.shape),
-                "averaged_to": list(probe.pooled) if probe.pooled else None,
-                "accuracy": probe.accuracy,
-                "interval": list(probe.interval),
-            }
-            for probe in e.probes
-        ],
-        "neighbours": [
-            {
-                "name": found.name,
-                "digits": [one.digit for one in found.nearest],
-                "distances": [one.distance for one in found.nearest],
-            }
-            for found in e.neighbours
-        ],
+        "probes": [_probe(probe) for probe in e.probes],
+        "neighbours": [_neighbours(found) for found in e.neighbours],
         "why": {
             "answer": _attribution(e.why.for_answer, "black"),
             "runner_up": _attribution(e.why.for_rival, "black"),
@@ -64,6 +43,26 @@ def explanation_report(explanation: Explanation, checkpoint: Path, figures: Sequ
         "changes": [_search(found) for found in e.searches],
         "figures": [str(path) for path in figures],
     }
+
+
+def _layer(stage: Stage) -> dict[str, Any]:
+    layer = stage.layer
+    return {"name": layer.name, "kind": layer.kind, "shape": list(layer.output_shape), "zeros": shares(stage).zeros}
+
+
+def _probe(probe: ProbeResult) -> dict[str, Any]:
+    return {
+        "name": probe.name,
+        "shape": list(probe.shape),
+        "averaged_to": list(probe.pooled) if probe.pooled else None,
+        "accuracy": probe.accuracy,
+        "interval": list(probe.interval),
+    }
+
+
+def _neighbours(found: Neighbours) -> dict[str, Any]:
+    digits, distances = [one.digit for one in found.nearest], [one.distance for one in found.nearest]
+    return {"name": found.name, "searched": found.searched, "digits": digits, "distances": distances}
 
 
 def _kernel(kernels: Kernels) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from digitnet.models import DigitNet, FlattenPixels, to_float
 from digitnet.summary import Layer, summarise
 
 BATCH_SIZE = 100
-MAX_FEATURES = 10_000  # of one representation: 3,000 images of it take 120 MB
+MAX_FEATURES = 10_000  # of one representation: 3,000 images of it take 120 MB,
+MOST_FEATURES = 80_000  # and of all that are kept of an image, however deep the network
 PIXELS = "pixels"
 
 
@@ -46,7 +47,7 @@ class Representation:
     shape: tuple[int, ...]
     """Of one image: (C, H, W) or (F,)."""
     pooled: tuple[int, ...] | None
-    """The shape after averaging, where there were more numbers than ``MAX_FEATURES``; else None."""
+    """The shape after averaging, where there were too many numbers to keep of many images; else None."""
     features: Tensor
     """(N, F) float32, on the CPU; maps of many channels are averaged to fewer pixels."""
 
@@ -81,12 +82,13 @@ def represent(model: DigitNet, images: Tensor) -> tuple[Representation, ...]:
         images: (N, 1, 28, 28) uint8.
     """
     parts = _parts(model)
+    limit = min(MAX_FEATURES, MOST_FEATURES // len(parts))
     kept: dict[str, list[Tensor]] = {PIXELS: [], **{name: [] for name in parts}}
     shapes: dict[str, tuple[int, ...]] = {PIXELS: tuple(images.shape[1:])}
 
     def keep(name: str, _: Tensor, output: Tensor) -> None:
         shapes[name] = tuple(output.shape[1:])
-        kept[name].append(reduce(output).cpu())
+        kept[name].append(reduce(output, limit).cpu())
 
     with torch.no_grad(), _watched(parts, keep):
         for start in range(0, len(images), BATCH_SIZE):
@@ -102,11 +104,11 @@ def _gather(name: str, shape: tuple[int, ...], batches: list[Tensor]) -> Represe
     return Representation(name=name, shape=shape, pooled=pooled, features=whole.flatten(1))
 
 
-def reduce(output: Tensor) -> Tensor:
-    """Average maps (N, C, H, W) to as many pixels as ``MAX_FEATURES`` allows, at least one; leave all else alone."""
-    if output.ndim != 4 or output[0].numel() <= MAX_FEATURES:
+def reduce(output: Tensor, limit: int) -> Tensor:
+    """Average maps (N, C, H, W) to at most ``limit`` numbers an image, and one a map; leave all else alone."""
+    if output.ndim != 4 or output[0].numel() <= limit:
         return output
-    side = max(1, int((MAX_FEATURES / output.shape[1]) ** 0.5))
+    side = max(1, int((limit / output.shape[1]) ** 0.5))
     return F.adaptive_avg_pool2d(output, (min(side, output.shape[2]), min(side, output.shape[3])))
 
 
