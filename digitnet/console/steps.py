@@ -170,7 +170,7 @@ def _print_check(step: StepExplanation) -> None:
             print_lines(
                 [
                     f"{label:8}{values[place] + 0.0:8.1f}"
-                    + "".join(f"{round(way[place], 8) + 0.0:14.8f}" for way in ways)
+                    + "".join(f"{round(float(way[place]), 8) + 0.0:14.8f}" for way in ways)
                 ]
             )
     print_lines(
