@@ -44,9 +44,10 @@ def test_a_shape_is_said_in_words():
     assert shape_text((10, 784)) == "10 x 784"
 
 
-def test_where_matplotlib_is_missing_one_line_says_how_to_get_it():
-    code = "import sys; sys.modules['matplotlib'] = None; import digitnet.explain.figures"
-    done = run_python("-c", code)
-    assert done.stderr.splitlines()[-1] == (
-        "digitnet.errors.DigitnetError: figures need matplotlib, which is missing; get it by: pip install matplotlib"
-    )
+@pytest.mark.parametrize("command", [["unit"], ["step", "--dataset", "strokes"]], ids=lambda command: command[0])
+def test_where_matplotlib_is_missing_one_line_says_how_to_get_it(command):
+    code = "import sys; sys.modules['matplotlib'] = None; from digitnet.cli import main; main()"
+    done = run_python("-c", code, "explain", *command, "--output", "figures")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr == "error: figures need matplotlib, which is missing; get it by: pip install matplotlib\n"

@@ -167,7 +167,8 @@ def _print_check(step: StepExplanation) -> None:
         for place in np.ndindex(values.shape):
             label = f"{name}[{','.join(str(i + 1) for i in place)}]"
             ways = (found[name], check.autograd[name], check.differences[name], step.update.parameters[name])
-            print_lines([f"{label:8}{values[place] + 0.0:8.1f}" + "".join(f"{way[place] + 0.0:14.8f}" for way in ways)])
+            shown = "".join(f"{round(float(way[place]), 8) + 0.0:14.8f}" for way in ways)  # + 0.0 makes 0 of -0
+            print_lines([f"{label:8}{values[place]:8.1f}{shown}"])
     print_lines(
         [
             "finite diff.: (loss at value + 0.00001 - loss at value - 0.00001) / 0.00002",
