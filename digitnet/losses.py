@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from digitnet.config import NUM_CLASSES, LossName
+from digitnet.config import LossName
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
-"""Logits (N, 10) float and targets (N,) int64 to a loss, ()."""
+"""Logits (N, classes) float and targets (N,) int64 to a loss, (). There are ten classes but where one explains."""
 
 NONDIGIT_WEIGHT = 1.0  # of telling digits from the rest, beside telling them from each other
 
@@ -57,12 +57,12 @@ def with_nondigits(loss_fn: LossFunction) -> LossFunction:
 
 
 def _one_hot(logits: Tensor, targets: Tensor) -> Tensor:
-    return F.one_hot(targets, NUM_CLASSES).to(logits.dtype)
+    return F.one_hot(targets, logits.shape[1]).to(logits.dtype)
 
 
 def _bce(logits: Tensor, targets: Tensor, *, label_smoothing: float) -> Tensor:
     # As in cross-entropy: a share of the target is spread evenly over all classes.
-    soft = _one_hot(logits, targets) * (1 - label_smoothing) + label_smoothing / NUM_CLASSES
+    soft = _one_hot(logits, targets) * (1 - label_smoothing) + label_smoothing / logits.shape[1]
     return F.binary_cross_entropy_with_logits(logits, soft, reduction="sum") / len(targets)
 
 

@@ -17,8 +17,15 @@ data.folder data.labelled data.load
 models losses optim metrics stopping comparison summary capture gauge rejection calibration
 runs checkpoint evaluation suite
 engine training predictor numbers adapting
+explain.figures explain.units explain.unit_figure explain.activation_figure
+explain.calculus explain.toy explain.rules explain.steps explain.step_figures
+explain.trace explain.convolution explain.activity explain.probe explain.attribution explain.neighbours
+explain.counterfactual explain.references explain.explanation explain.report
+explain.panels explain.picture_figures explain.layer_figures explain.answer_figures explain.animation explain.gallery
 console.tables console.notes console.answers console.networks console.evaluations reports
-cli.options cli.train_options cli.train cli.adapt cli.eval cli.predict cli.info cli
+console.diagrams console.units console.steps console.explanations
+cli.options cli.train_options cli.train cli.adapt cli.eval cli.predict cli.info
+cli.explain.options cli.explain.unit cli.explain.step cli.explain.image cli.explain cli
 """
 ORDER = LAYERS.split()
 PICTURES = [
@@ -44,11 +51,12 @@ STRANGERS = [  # what either of the two need not know of the other
     ({"data", *PICTURES}, {"models", "losses", "optim", "metrics", "device", "recipes"}),
     ({"engine"}, {"checkpoint", "runs", "pictures", "recipes"}),
     ({"predictor", "numbers"}, {"training", "recipes", "data"}),
+    ({"explain"}, {"training", "adapting", "recipes"}),
     ({"console", "reports"}, {"cli", "training", "console", "reports"}),
     ({"adapting"}, {"training", "pictures", "recipes", "predictor"}),
 ]
-HEAVY = {"torch", "torchvision", "numpy", "PIL", "safetensors"}
-FREE = {"", "__main__", "data", "console"}  # the package itself imports in a function, when that is called
+HEAVY = {"torch", "torchvision", "numpy", "PIL", "safetensors", "matplotlib", "tensorboard"}
+FREE = {"", "__main__", "data", "console", "explain"}  # the package itself imports in a function, when that is called
 
 MODULES = {
     ".".join(path.relative_to(ROOT / "digitnet").with_suffix("").parts).removesuffix("__init__").removesuffix("."): path
@@ -114,7 +122,10 @@ from contextlib import redirect_stdout, suppress
 import digitnet
 heavy = {heavy}
 for arguments in (["--help"], ["train", "--help"], ["eval", "--help"], ["predict", "--help"], ["adapt", "--help"],
-                  ["info", "--help"], ["adapt"], ["adapt", "DIR", "--steps", "0"],
+                  ["info", "--help"], ["explain"], ["explain", "--help"], ["explain", "unit", "--help"],
+                  ["explain", "unit", "--nonsense"], ["explain", "image", "--help"], ["explain", "image"],
+                  ["explain", "step", "--help"],
+                  ["explain", "step", "--learning-rate", "0"], ["adapt"], ["adapt", "DIR", "--steps", "0"],
                   ["--version"], ["train", "--epochs", "0"], ["train", "--nonsense"], ["predict"]):
     sys.argv = ["digitnet", *arguments]
     with suppress(SystemExit), redirect_stdout(io.StringIO()) as out:

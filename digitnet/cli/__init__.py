@@ -22,6 +22,7 @@ from typer.core import TyperGroup
 from digitnet import __version__
 from digitnet.cli.adapt import adapt
 from digitnet.cli.eval import evaluate
+from digitnet.cli.explain import explain_app
 from digitnet.cli.info import info
 from digitnet.cli.predict import predict
 from digitnet.cli.train import train
@@ -108,6 +109,7 @@ app.command("eval")(evaluate)
 app.command("predict")(predict)
 app.command("adapt")(adapt)
 app.command("info")(info)
+app.add_typer(explain_app, name="explain")
 
 
 def _print_version(wanted: bool) -> None:

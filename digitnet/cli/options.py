@@ -117,5 +117,5 @@ def parse_seconds(text: str, option: str) -> float:
 
 
 def print_json(document: dict[str, Any]) -> None:
-    """Print one JSON document on stdout."""
-    typer.echo(json.dumps(document, indent=2))
+    """Print one JSON document on stdout, arrays as lists."""
+    typer.echo(json.dumps(document, indent=2, default=lambda array: array.tolist()))

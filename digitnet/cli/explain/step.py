@@ -1,0 +1,108 @@
+"""``digitnet explain step``: one step of training in slow motion, on a network small enough to follow."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+import typer
+
+from digitnet.cli.explain.options import AsciiOption, FiguresOption, JsonOption
+from digitnet.cli.options import DataDirOption, choices, print_json
+from digitnet.config import ActivationName, LossName, OptimizerName, TrainConfig
+from digitnet.errors import UsageError
+from digitnet.recipes import build_config
+
+if TYPE_CHECKING:
+    from digitnet.data.digits import Digits
+
+STROKES = 100  # drawn for a step that takes three of them
+
+
+def step(
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|DIR",
+            help="mnist; strokes, which are built in; or a folder with sub-folders 0 to 9 or IDX files. "
+            "Left out: mnist, and strokes where there is none.",
+        ),
+    ] = None,
+    data_dir: DataDirOption = None,
+    activation: Annotated[
+        ActivationName, typer.Option(metavar="NAME", help=f"Between the two layers: {choices(ActivationName)}.")
+    ] = "relu",
+    loss: Annotated[
+        LossName, typer.Option(metavar="NAME", help=f"What the step makes smaller: {choices(LossName)}.")
+    ] = "cross-entropy",
+    optimizer: Annotated[
+        OptimizerName | None,
+        typer.Option(
+            metavar="NAME",
+            help=f"Rule of the update, set as by train --model mlp: {choices(OptimizerName)}. "
+            "Left out: W -= learning_rate * gradient.",
+        ),
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(metavar="RATE", help="Size of the update. Left out: the optimizer's own.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Which images, and which weights to begin with.")] = 0,
+    ascii_: AsciiOption = False,
+    output: FiguresOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Take one step of training in slow motion: three images, a network of two layers, and every number.
+
+    The batch, the forward pass, the loss, each gradient by the chain rule beside autograd's and a finite difference,
+    the update, the loss after it; and the same step by the rule of every optimizer.
+    """
+    config = _configure(optimizer, loss=loss, seed=seed, learning_rate=learning_rate)
+    rules = [config if name == optimizer else _configure(name, loss=loss, seed=seed) for name in RULES]
+    digits = _load(dataset, data_dir)
+
+    from digitnet.explain.steps import explain_step
+
+    if output:  # that matplotlib is missing is said before anything is done
+        from digitnet.explain.step_figures import draw_step
+    explanation = explain_step(digits, config, rules, activation)
+    if json_:
+        print_json(asdict(explanation))
+    else:
+        from digitnet.console.steps import print_step
+
+        print_step(explanation, ascii_)
+    if output:
+        from digitnet.console.notes import note
+
+        for path in draw_step(explanation, output):
+            note(f"Drew {path}.")
+
+
+RULES: tuple[OptimizerName | None, ...] = (None, *get_args(OptimizerName))
+
+
+def _configure(optimizer: OptimizerName | None, **settings: Any) -> TrainConfig:
+    """Set an optimizer as train does; None is the plain rule, which is sgd without momentum."""
+    rule: dict[str, Any] = {"optimizer": optimizer} if optimizer else {"optimizer": "sgd", "momentum": 0.0}
+    chosen = {name: value for name, value in settings.items() if value is not None}
+    try:
+        return build_config(kind="mlp", overrides=rule | chosen).train
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _load(dataset: str | None, data_dir: Path | None) -> Digits:
+    """Load what to take the batch from: training images, for which strokes stand in where there is no MNIST."""
+    from digitnet.console.notes import note
+    from digitnet.data.load import load_training
+    from digitnet.data.mnist import MnistMissingError
+
+    try:
+        size = STROKES if dataset == "strokes" else None
+        return load_training(dataset or "mnist", data_dir=data_dir, size=size)[0]
+    except MnistMissingError as error:
+        if dataset:
+            raise
+        note(f"{error}.\nTaking strokes instead, the digits that are built into digitnet.")
+        return load_training("strokes", size=STROKES)[0]

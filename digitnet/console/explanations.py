@@ -1,0 +1,121 @@
+"""An explained picture for people: what of it reads well as text, in 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from digitnet.console.answers import prediction_line
+from digitnet.console.diagrams import beside, encoding, matrix, print_lines
+from digitnet.console.tables import print_pairs
+from digitnet.drawing import describe, draw_digit, draw_shades
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from digitnet.explain.counterfactual import Search
+    from digitnet.explain.explanation import Explanation, Kernels
+
+BAR = 24  # characters, an even number of them
+WIDEST_KERNEL = 7
+
+
+def print_explanation(explanation: Explanation, figures: Sequence[Path], ascii_only: bool) -> None:
+    """Show a picture, what each part of the network makes of it, and why the answer is what it is."""
+    e = explanation
+    assert e.prediction.prepared is not None
+    print(prediction_line(e.prediction, 3))
+    if e.prediction.prepared.steps:
+        print_lines([describe(e.prediction.prepared.steps)])
+    why = e.why
+    print(f"\nThe picture, and which pixels speak for {why.answer} (+, #) and for {why.rival} (-, =)")
+    print_lines(beside(draw_digit(e.pixels.numpy(), encoding(ascii_only)), draw_shares(why.between.shares), gap="    "))
+    lead, total = why.between, why.between.rise - why.between.residual
+    leads = f"{why.answer} leads by {lead.start + lead.rise:.2f} logits, and by {lead.start:.2f} on a black picture"
+    print_lines([f"{leads}; shares sum to {total:+.2f}"])
+    if e.kernels:
+        print()
+        _print_kernel(e.kernels)
+    print("\nPart by part, down to the ten logits, and what a linear probe reads from each")
+    print_lines(probe_lines(e, ascii_only))
+    print()
+    print_pairs(*neighbour_pairs(e), *change_pairs(e.searches))
+    if figures:
+        print_pairs(("figures", f"{len(figures)} files, {figures[0]} to {figures[-1].name}"))
+
+
+def draw_shares(shares: Tensor) -> list[str]:
+    """Draw shares, (28, 28), in 14 lines of 28 characters: + or # for the answer, - or = for the rival."""
+    halves = shares.view(14, 2, 28).sum(1)
+    strongest = max(halves.abs().max().item(), 1e-9)
+    signs = (halves / strongest).tolist()
+    return ["".join(_sign(value) for value in row) for row in signs]
+
+
+def _sign(value: float) -> str:
+    if abs(value) < 0.05:
+        return " "
+    strong = abs(value) >= 0.4
+    return ("#" if strong else "+") if value > 0 else ("=" if strong else "-")
+
+
+def _print_kernel(kernels: Kernels) -> None:
+    """Show one step of a kernel: the window that it answers highest, times the weights."""
+    conv, index = kernels.convolution, kernels.chosen
+    made = conv.maps[index]
+    row, column = divmod(int(made.argmax()), made.shape[1])
+    window, channel = conv.window(index, row, column), conv.loudest_input(index)
+    many, side = conv.kernels.shape[1], conv.kernels.shape[2]
+    part = "" if many == 1 else f", input {channel} of {many}"
+    print(f"Kernel {index} of the {len(conv.kernels)} of {conv.name}{part}: where it answers highest")
+    weights, covered = conv.kernels[index, channel].tolist(), window.covered[channel].tolist()
+    if side < WIDEST_KERNEL:
+        print_lines(beside(matrix(covered, 2), "x", matrix(weights, 2)))
+    else:  # two of them are wider than 80 columns
+        print_lines(matrix(weights, 2))
+    bias = f", with the bias {conv.biases[index].item():+.3f}" if conv.biases[index].item() else ""
+    print_lines(
+        [
+            f"the {many * side * side:,} products sum to {window.total:+.3f}{bias}:",
+            f"row {row}, column {column} of its map of {made.shape[0]} x {made.shape[1]}",
+        ]
+    )
+    one, two, three, four = ("x".join(map(str, variant.size)) for variant in kernels.variants)
+    print_lines([f"padding same, stride 1 and 2: {one}, {two}; padding valid: {three}, {four}"])
+
+
+def probe_lines(explanation: Explanation, ascii_only: bool) -> list[str]:
+    """Put each part into a line: name, shape, how much of it is nought, a probe's accuracy, and its errors as a bar."""
+    (longest,) = draw_shades(np.ones((1, BAR // 2)), encoding(ascii_only))
+    lines = [f"{'part':<20}{'shape':<14}{'zeros':>6}{'probe':>8}  its errors"]
+    most = max(1 - probe.accuracy for probe in explanation.probes) or 1.0
+    for one, probe in zip(explanation.representation, explanation.probes, strict=True):
+        zeros = (one.features == 0).float().mean().item()
+        shape = "x".join(map(str, probe.shape))
+        bar = longest[: round(BAR * (1 - probe.accuracy) / most)]
+        lines.append(f"{probe.name:<20}{shape:<14}{zeros:>6.0%}{probe.accuracy:>8.1%}  {bar}".rstrip())
+    first, name = explanation.probes[0], explanation.references.name
+    return [*lines, f"fitted on {first.fitted:,} training digits of {name}, measured on {first.measured:,} others"]
+
+
+def neighbour_pairs(explanation: Explanation) -> list[tuple[str, str]]:
+    """Name the labels of the nearest digits in each representation."""
+    pairs: list[tuple[str, str]] = []
+    for found in explanation.neighbours:
+        digits = " ".join(str(one.digit) for one in found.nearest)
+        pairs.append(("nearest" if not pairs else "", f"{digits} in {found.name}"))
+    return pairs
+
+
+def change_pairs(searches: Sequence[Search]) -> list[tuple[str, str]]:
+    """Say the smallest change of each kind that changes the answer, or that there is none."""
+    pairs: list[tuple[str, str]] = []
+    for found in searches:
+        said = f"{found.kind}: none of {found.tried:,} changes the answer"
+        if found.change:
+            said = f"{found.kind}, read as {found.change.answer}: {found.change.said}"
+        pairs.append(("changes" if not pairs else "", said))
+    return pairs
