@@ -1,10 +1,13 @@
-"""A digit drawn in the terminal, and in words what was done to its picture."""
+"""Digits and other arrays drawn in the terminal, and in words what was done to a picture."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from digitnet.pictures import Digit, Steps
 
 _TURNS = {  # how each EXIF orientation was undone. Source: CIPA DC-008 (Exif 2.32), section 4.6.4.
@@ -18,6 +21,7 @@ _TURNS = {  # how each EXIF orientation was undone. Source: CIPA DC-008 (Exif 2.
 }
 _HALVES = " \u2580\u2584\u2588"  # by: upper half + 2 * lower half
 _LEVELS = " .:-=+*#%@"
+_SHADES = " \u2591\u2592\u2593\u2588"
 
 
 def draw_digit(pixels: Digit, encoding: str | None) -> list[str]:
@@ -34,6 +38,18 @@ def draw_digit(pixels: Digit, encoding: str | None) -> list[str]:
         return ["".join(_HALVES[code] for code in row) for row in codes.tolist()]
     levels = (upper + lower) * len(_LEVELS) // (2 * 255 + 1)
     return ["".join(_LEVELS[level] for level in row) for row in levels.tolist()]
+
+
+def draw_shades(values: npt.NDArray[np.floating], encoding: str | None) -> list[str]:
+    """Draw each number as two characters, a square or so: the more of it, the more ink.
+
+    Args:
+        values: (height, width) in [0, 1].
+        encoding: As for ``draw_digit``; ASCII has ten levels, block characters five.
+    """
+    levels = _SHADES if _has_blocks(encoding) else _LEVELS
+    codes = (values * len(levels)).astype(int).clip(0, len(levels) - 1)
+    return ["".join(2 * levels[code] for code in row) for row in codes.tolist()]
 
 
 def _has_blocks(encoding: str | None) -> bool:

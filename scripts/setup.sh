@@ -6,10 +6,10 @@
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 venv="$root/.venv"
 
-# Sets up .venv with the extra $1 ("" or "dev"); does nothing, in a few milliseconds, where it is there already.
+# Sets up .venv with the extra $1 ("plot" or "dev"); does nothing, in a few milliseconds, where it is there already.
 set_up() {
     wanted=$(cat "$root/pyproject.toml" "$root/constraints.txt" | cksum)
-    stamp="$venv/.stamp-${1:-plain}"
+    stamp="$venv/.stamp-$1"
     [ "$(cat "$stamp" 2>/dev/null)" = "$wanted $root" ] && return
     python=$(find_python) || exit 1
     lock="$root/.venv.lock"
@@ -31,7 +31,7 @@ set_up() {
     trap 'exit 143' TERM
     if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted $root" ]; then
         install "$1"
-        [ -z "$1" ] || echo "$wanted $root" >"$venv/.stamp-plain" # the extra brings all of the rest
+        [ "$1" != dev ] || echo "$wanted $root" >"$venv/.stamp-plot" # dev brings all of plot
         echo "$wanted $root" >"$stamp"
     fi
     rm -rf "$lock"
@@ -51,7 +51,7 @@ install() {
         }
     fi
     "$venv/bin/python" -m pip install --disable-pip-version-check \
-        --constraint "$root/constraints.txt" --editable "$root${1:+[$1]}" >&2 || {
+        --constraint "$root/constraints.txt" --editable "$root[$1]" >&2 || {
         echo "error: the packages could not be installed; see the lines above" >&2
         exit 1
     }

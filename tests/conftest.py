@@ -20,8 +20,14 @@ DEAD_PROXY = "http://127.0.0.1:9"  # the discard port: refused at once
 PERSONAL = ("DIGITNET_DATA_DIR", "DIGITNET_PROG", "XDG_CACHE_HOME", "FORCE_COLOR", "TTY_COMPATIBLE", "COLUMNS")
 
 
+@pytest.fixture(scope="session")
+def fonts_folder(tmp_path_factory):
+    """Where matplotlib keeps what it knows of the machine's fonts: to look through them takes a second each time."""
+    return tmp_path_factory.mktemp("fonts")
+
+
 @pytest.fixture(autouse=True)
-def isolated(tmp_path_factory, monkeypatch):
+def isolated(tmp_path_factory, fonts_folder, monkeypatch):
     """Give each test an empty folder to be in, its own home and cache, no network and none of the user's settings.
 
     Commands that a test starts inherit all of this. Servers on this machine can be reached.
@@ -31,6 +37,7 @@ def isolated(tmp_path_factory, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     for name, folder in (("HOME", "home"), ("DIGITNET_CACHE_DIR", "cache"), ("PYTHONPATH", None)):
         monkeypatch.setenv(name, str(place / folder if folder else ROOT))
+    monkeypatch.setenv("MPLCONFIGDIR", str(fonts_folder))
     for name in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(name, DEAD_PROXY)
         monkeypatch.setenv(name.upper(), DEAD_PROXY)

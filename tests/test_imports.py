@@ -16,8 +16,10 @@ data.folder data.labelled data.load
 models losses optim metrics stopping comparison summary capture gauge rejection calibration
 runs checkpoint evaluation suite
 engine training predictor numbers adapting
-console.notes console.tables console.answers console.networks console.evaluations reports
-cli.options cli.train_options cli.train cli.adapt cli.eval cli.predict cli.info cli
+explain.figures explain.units
+console.notes console.tables console.diagrams console.units console.answers console.networks console.evaluations reports
+cli.options cli.train_options cli.train cli.adapt cli.eval cli.predict cli.info
+cli.explain.options cli.explain.unit cli.explain cli
 """
 ORDER = LAYERS.split()
 PICTURES = [
@@ -38,11 +40,12 @@ STRANGERS = [  # what either of the two need not know of the other
     ({"data", *PICTURES}, {"models", "losses", "optim", "metrics", "device", "recipes"}),
     ({"engine"}, {"checkpoint", "runs", "pictures", "recipes"}),
     ({"predictor", "numbers"}, {"training", "recipes", "data"}),
+    ({"explain"}, {"training", "adapting", "recipes"}),
     ({"console", "reports"}, {"cli", "training", "console", "reports"}),
     ({"adapting"}, {"training", "pictures", "recipes", "predictor"}),
 ]
-HEAVY = {"torch", "torchvision", "numpy", "PIL", "safetensors"}
-FREE = {"", "__main__", "data", "console"}  # the package itself imports in a function, when that is called
+HEAVY = {"torch", "torchvision", "numpy", "PIL", "safetensors", "matplotlib", "tensorboard"}
+FREE = {"", "__main__", "data", "console", "explain"}  # the package itself imports in a function, when that is called
 
 MODULES = {
     ".".join(path.relative_to(ROOT / "digitnet").with_suffix("").parts).removesuffix("__init__").removesuffix("."): path
@@ -108,7 +111,8 @@ from contextlib import redirect_stdout, suppress
 import digitnet
 heavy = {heavy}
 for arguments in (["--help"], ["train", "--help"], ["eval", "--help"], ["predict", "--help"], ["adapt", "--help"],
-                  ["info", "--help"], ["adapt"], ["adapt", "DIR", "--steps", "0"],
+                  ["info", "--help"], ["explain"], ["explain", "--help"], ["explain", "unit", "--help"],
+                  ["explain", "unit", "--nonsense"], ["adapt"], ["adapt", "DIR", "--steps", "0"],
                   ["--version"], ["train", "--epochs", "0"], ["train", "--nonsense"], ["predict"]):
     sys.argv = ["digitnet", *arguments]
     with suppress(SystemExit), redirect_stdout(io.StringIO()) as out:

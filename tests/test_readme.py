@@ -17,13 +17,22 @@ from digitnet.recipes import OPTIMIZER_DEFAULTS, PRESETS, SCHEDULE_DEFAULTS, bui
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-COMMANDS = ("train", "eval", "predict", "adapt", "info")
+COMMANDS = ("train", "eval", "predict", "adapt", "info", "explain unit")
+
+
+def command_names(group=None, above=""):
+    """Map the name of each command, such as explain unit, to the command."""
+    found = {}
+    for name, command in (group or typer.main.get_command(app)).commands.items():
+        inner = hasattr(command, "commands")
+        found |= command_names(command, f"{above}{name} ") if inner else {f"{above}{name}": command}
+    return found
 
 
 def options_table(command):
     """Put the options of a command into a table in Markdown."""
     lines = ["| option | what it does |", "|---|---|"]
-    for parameter in typer.main.get_command(app).commands[command].params:
+    for parameter in command_names()[command].params:
         names = " / ".join(f"`{name}`" for name in [*parameter.opts, *parameter.secondary_opts])
         if not parameter.opts[0].startswith("-"):
             names = f"`{parameter.metavar}`"
@@ -75,7 +84,7 @@ def test_no_placeholder_is_left():
 
 
 def test_every_command_is_there():
-    assert set(typer.main.get_command(app).commands) == set(COMMANDS)
+    assert set(command_names()) == set(COMMANDS)
 
 
 def test_file_tree_is_the_repositorys():

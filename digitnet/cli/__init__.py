@@ -20,6 +20,7 @@ from typer.core import TyperGroup
 from digitnet import __version__
 from digitnet.cli.adapt import adapt
 from digitnet.cli.eval import evaluate
+from digitnet.cli.explain import explain_app
 from digitnet.cli.info import info
 from digitnet.cli.predict import predict
 from digitnet.cli.train import train
@@ -75,6 +76,7 @@ app.command("eval")(evaluate)
 app.command("predict")(predict)
 app.command("adapt")(adapt)
 app.command("info")(info)
+app.add_typer(explain_app, name="explain")
 
 
 def _print_version(wanted: bool) -> None:

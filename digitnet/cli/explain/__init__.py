@@ -1,0 +1,13 @@
+"""``digitnet explain``: what a course shows with a drawing, with true numbers. One file per command.
+
+As in all of the command line, torch and matplotlib are imported inside the commands.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from digitnet.cli.explain.unit import unit
+
+explain_app = typer.Typer(no_args_is_help=True, help="See how a network learns and how it sees, with true numbers.")
+explain_app.command("unit")(unit)

@@ -1,0 +1,16 @@
+"""Options that the commands of ``digitnet explain`` share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+FiguresOption = Annotated[
+    Path | None, typer.Option("--output", metavar="DIR", help="Draw figures, too, as PNG files in this folder.")
+]
+AsciiOption = Annotated[
+    bool, typer.Option("--ascii", help="Draw with ASCII characters, as is done where a terminal has no others.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]

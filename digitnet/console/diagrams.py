@@ -1,0 +1,68 @@
+"""Numbers laid out as on paper: matrices in brackets, several beside each other. All of it is ASCII."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+
+DIGITS = 4  # significant ones, of what is shown
+MOST_DECIMALS = 8
+
+
+def encoding(ascii_only: bool) -> str | None:
+    """Return the encoding that drawings on stdout are to be made for; see ``drawing``."""
+    return "ascii" if ascii_only else sys.stdout.encoding
+
+
+def number(value: float) -> str:
+    """Put a number into text with four significant digits; what is no zero does not become one."""
+    return f"{value:.{DIGITS}g}"
+
+
+def decimals_of(values: Sequence[float]) -> int:
+    """Return how many decimals to show of numbers that stand in columns: all that they have, up to four digits."""
+    most = max((abs(value) for value in values), default=0.0)
+    if most == 0:
+        return 0
+    enough = min(max(DIGITS - 1 - math.floor(math.log10(most)), 0), MOST_DECIMALS)
+    exact = (d for d in range(enough) if all(abs(value - round(value, d)) < 1e-6 * most for value in values))
+    return next(exact, enough)
+
+
+def column(values: Sequence[float], decimals: int | None = None) -> list[str]:
+    """Draw a vector as a column in brackets."""
+    return matrix([(value,) for value in values], decimals)
+
+
+def matrix(rows: Sequence[Sequence[float]], decimals: int | None = None) -> list[str]:
+    """Draw a matrix in brackets, a line for each row.
+
+    Args:
+        rows: (height, width).
+        decimals: How many to show; None is what the numbers need.
+    """
+    shown = decimals_of([value for row in rows for value in row]) if decimals is None else decimals
+    texts = [[f"{value + 0.0:.{shown}f}" for value in row] for row in rows]
+    width = max((len(text) for row in texts for text in row), default=0)
+    return ["[ " + "  ".join(f"{text:>{width}}" for text in row) + " ]" for row in texts]
+
+
+def beside(*parts: str | Sequence[str], gap: str = " ") -> list[str]:
+    """Put drawings beside each other, each in the middle of the height; a text is a drawing of one line."""
+    blocks = [[part] if isinstance(part, str) else list(part) for part in parts]
+    height = max(map(len, blocks))
+    return [gap.join(line).rstrip() for line in zip(*(_padded(block, height) for block in blocks), strict=True)]
+
+
+def _padded(lines: list[str], height: int) -> list[str]:
+    width = max(map(len, lines), default=0)
+    above = (height - len(lines)) // 2
+    below = height - len(lines) - above
+    return [" " * width] * above + [f"{line:<{width}}" for line in lines] + [" " * width] * below
+
+
+def print_lines(lines: Sequence[str], indent: int = 2) -> None:
+    """Print lines, indented."""
+    for line in lines:
+        print(f"{' ' * indent}{line}".rstrip())

@@ -1,0 +1,4 @@
+"""What digitnet explains: the numbers of each explanation, and its figures. The text for terminals is in console/.
+
+Every number and every figure is computed from real tensors, and the tests compare it with an independent computation.
+"""
