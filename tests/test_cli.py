@@ -56,7 +56,7 @@ def listing(folder="."):
     return sorted(str(path.relative_to(folder)) for path in Path(folder).rglob("*"))
 
 
-RUN_FILES = ["best.safetensors", "config.toml", "last.safetensors", "metrics.csv"]
+RUN_FILES = ["best.safetensors", "config.toml", "curves.png", "last.safetensors", "metrics.csv"]
 
 
 def test_train_eval_predict_info(digit_files):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from digitnet.config import TrainConfig
 from digitnet.engine import EpochResult, Result
@@ -85,24 +85,49 @@ def draw_curves(curves: Curves, path: Path, source: str) -> None:
         DigitnetError: matplotlib is missing.
         OSError: The file cannot be written.
     """
+    from matplotlib.ticker import MaxNLocator
+
     from digitnet.explain.figures import BLUE, GREEN, ORANGE, figure_file
 
+    epochs = len(curves.train_loss)
+    unit, label = (1, "step") if epochs == 1 else (curves.steps_per_epoch, "epoch")
     with figure_file(path, title="How training went", source=source, height_in=8.0) as figure:
         axes = figure.subplot_mosaic([["loss", "accuracy"], ["rate", "rate"]], height_ratios=(5, 2))
         loss, accuracy, rate = axes["loss"], axes["accuracy"], axes["rate"]
-        unit, label = (1, "step") if len(curves.train_loss) == 1 else (curves.steps_per_epoch, "epoch")
-        plot = partial(_plot, unit=unit)
-        plot(loss, curves.pieces, color=BLUE, alpha=0.45, lw=1, label="training, within the epochs")
-        plot(loss, curves.train_loss, "o-", color=BLUE, label="training, mean of each epoch")
-        plot(loss, curves.validation_loss, "s-", color=ORANGE, label="validation, after each epoch")
-        plot(accuracy, curves.train_accuracy, "o-", color=BLUE, label="training, mean of each epoch")
-        plot(accuracy, curves.validation_accuracy, "s-", color=ORANGE, label="validation, after each epoch")
-        plot(rate, curves.learning_rate, color=GREEN)
-        loss.set(title="loss", yscale="log")
-        accuracy.set(title="accuracy")
-        rate.set(title="learning rate", ylim=(0, None), xlabel=f"{label}, counted from 1")
-        for ax in (loss, accuracy):
-            _mark_best(ax, curves, unit)
-            ax.set_xlim(*rate.get_xlim())
-            ax.grid(alpha=0.3)
+        _line(loss, curves.pieces, unit, "-", color=BLUE, alpha=0.5, linewidth=1, label="training, within epochs")
+        for ax, train, validation, shown in (
+            (loss, curves.train_loss, curves.validation_loss, "{:.4f}"),
+            (accuracy, curves.train_accuracy, curves.validation_accuracy, "{:.2%}"),
+        ):
+            _line(ax, train, unit, "o-", color=BLUE, markersize=5, label="training, mean of the epoch")
+            _line(ax, validation, unit, "s-", color=ORANGE, markersize=5, label="validation, after the epoch")
+            step, value = validation[curves.best - 1]
+            kept = f"epoch {curves.best}, kept as the best: {shown.format(value)}"
+            ax.axvline(step / unit, color="gray", linestyle=":", label=kept)
             ax.legend(fontsize=11)
+        _line(rate, curves.learning_rate, unit, "-", color=GREEN)
+        _scale(loss, accuracy)
+        rate.set_title(f"learning rate of each of {len(curves.learning_rate):,} steps")
+        rate.set_ylim(0, None)
+        for ax in axes.values():
+            ax.set_xlabel(label)
+            ax.set_xlim(loss.get_xlim())
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+            ax.grid(alpha=0.3)
+
+
+def _scale(loss: Axes, accuracy: Axes) -> None:
+    """Say what the two axes are of: the loss on a logarithmic scale, the accuracy in per cent."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    loss.set(title="loss, on a logarithmic scale", yscale="log")
+    loss.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    loss.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    loss.yaxis.set_minor_formatter(NullFormatter())
+    accuracy.set_title("accuracy")
+    accuracy.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g}%"))
+
+
+def _line(ax: Axes, points: Points, unit: int, style: str, **look: Any) -> None:
+    """Draw numbers over their steps, which are counted in units of so many."""
+    ax.plot([step / unit for step, _ in points], [value for _, value in points], style, **look)
