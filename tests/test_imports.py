@@ -16,7 +16,8 @@ data.folder data.labelled data.load
 models losses optim metrics stopping comparison summary capture gauge rejection calibration
 runs checkpoint evaluation suite
 engine training predictor numbers adapting range_test scalars
-explain.figures explain.units explain.curves explain.mistakes
+explain.figures explain.units explain.curves explain.mistakes explain.scores explain.page
+explain.report
 console.notes console.tables console.diagrams console.units console.answers console.networks console.evaluations reports
 cli.options cli.train_options cli.train cli.adapt cli.eval cli.predict cli.info
 cli.explain.options cli.explain.unit cli.explain cli

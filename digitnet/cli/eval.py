@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from digitnet.cli.options import CheckpointOption, DataDirOption, DeviceOption, choices, parse_share, print_json
-from digitnet.errors import DataError, ThresholdError, UsageError
+from digitnet.errors import DataError, ThresholdError, UsageError, printable
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from digitnet.checkpoint import TrainingRecord
     from digitnet.data.digits import Digits
-    from digitnet.evaluation import Telling
+    from digitnet.evaluation import Sureness, Telling
+    from digitnet.metrics import Metrics
     from digitnet.predictor import Classifier
 
 SplitName = Literal["test", "validation", "train"]
@@ -75,18 +76,30 @@ def evaluate(
             rich_help_panel="Data",
         ),
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Draw the confusion matrix, the reliability diagram and the worst errors into this folder, with a "
+            "page that shows them in any browser.",
+        ),
+    ] = None,
     device: DeviceOption = "auto",
 ) -> None:
     """Measure loss and accuracy, per digit too, with the confusion matrix, and whether it is as sure as it is right."""
     least = parse_share(min_accuracy, "--min-accuracy") if min_accuracy is not None else None
 
     datasets = dataset or []
-    _check(suite, datasets, split, nondigits)
+    _check(suite, datasets, split, nondigits, report)
 
     from digitnet.console.notes import note_checkpoint
     from digitnet.device import choose_device, keep_freed_memory
     from digitnet.predictor import Classifier
 
+    if report is not None:
+        from digitnet.explain.report import check_report_folder
+
+        check_report_folder(report)  # said before anything is loaded, as is a missing matplotlib
     keep_freed_memory()
     classifier = Classifier.load(checkpoint, choose_device(device))
     note_checkpoint(classifier)
@@ -98,12 +111,15 @@ def evaluate(
         return
     own = classifier.checkpoint.record.dataset
     digits, part = _load_unseen(datasets[0] if datasets else own, split, data_dir, classifier, other)
-    _evaluate_set(classifier, other, digits, part, nondigits, json_, least)
+    _evaluate_set(classifier, other, digits, part, nondigits, report, json_, least)
 
 
-def _check(suite: bool, datasets: list[str], split: SplitName | None, nondigits: Path | None) -> None:
-    if suite and nondigits:
-        raise UsageError("--nondigits is for one data set, not for --suite")
+def _check(
+    suite: bool, datasets: list[str], split: SplitName | None, nondigits: Path | None, report: Path | None
+) -> None:
+    for name, value in (("--nondigits", nondigits), ("--report", report)):
+        if suite and value:
+            raise UsageError(f"{name} is for one data set, not for --suite")
     if not suite and len(datasets) > 1:
         raise UsageError("several data sets are for --suite; without it, name one")
     if suite and split not in (None, "test"):
@@ -118,12 +134,14 @@ def _evaluate_set(
     digits: Digits,
     part: SplitName,
     nondigits: Path | None,
+    report_folder: Path | None,
     json_: bool,
     least: float | None,
 ) -> None:
     from digitnet import reports
     from digitnet.comparison import compare
     from digitnet.console.evaluations import print_comparison, print_evaluation, print_telling
+    from digitnet.console.tables import print_pairs
     from digitnet.evaluation import assess, count, logits_of
     from digitnet.losses import build_loss
 
@@ -136,8 +154,10 @@ def _evaluate_set(
     sureness = assess(logits, digits.targets, classifier.checkpoint.calibration)
     comparison = compare(logits, logits_of(other.model, digits.images), digits.targets) if other else None
     telling = _tell(classifier, logits, nondigits) if nondigits else None
+    page = _report(report_folder, classifier, digits, part, logits, metrics, sureness) if report_folder else None
     if json_:
         report = reports.evaluation_report(classifier, digits, part, metrics, sureness, elapsed_s)
+        report["report"] = str(page) if page else None
         print_json(report | reports.telling_report(telling) | reports.comparison_report(other, comparison))
     else:
         print_evaluation(classifier, digits, part, metrics, sureness, elapsed_s)
@@ -145,8 +165,35 @@ def _evaluate_set(
             print_telling(telling)
         if other and comparison:
             print_comparison(other, comparison)
+        if page:
+            print_pairs(("report", str(page)))
     if least is not None and metrics.accuracy < least:
         raise ThresholdError(f"the accuracy is {metrics.accuracy:.2%}, and --min-accuracy asks for {least:.2%}")
+
+
+def _report(
+    folder: Path,
+    classifier: Classifier,
+    digits: Digits,
+    part: SplitName,
+    logits: Tensor,
+    metrics: Metrics,
+    sureness: Sureness,
+) -> Path:
+    """Write the folder of an evaluation; return its page."""
+    from digitnet.explain.mistakes import find_mistakes
+    from digitnet.explain.page import Evaluation
+    from digitnet.explain.report import write_report
+
+    evaluation = Evaluation(
+        network=printable(classifier.name),
+        dataset=printable(digits.name),
+        split=part,
+        loss=classifier.checkpoint.config.train.loss,
+        metrics=metrics,
+    )
+    mistakes = find_mistakes(digits, logits, classifier.checkpoint.calibration)
+    return write_report(folder, evaluation, sureness, mistakes)
 
 
 def _tell(classifier: Classifier, digits: Tensor, folder: Path) -> Telling:

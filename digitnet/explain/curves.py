@@ -85,8 +85,6 @@ def draw_curves(curves: Curves, path: Path, source: str) -> None:
         DigitnetError: matplotlib is missing.
         OSError: The file cannot be written.
     """
-    from matplotlib.ticker import MaxNLocator
-
     from digitnet.explain.figures import BLUE, GREEN, ORANGE, figure_file
 
     epochs = len(curves.train_loss)
@@ -106,19 +104,14 @@ def draw_curves(curves: Curves, path: Path, source: str) -> None:
             ax.axvline(step / unit, color="gray", linestyle=":", label=kept)
             ax.legend(fontsize=11)
         _line(rate, curves.learning_rate, unit, "-", color=GREEN)
-        _scale(loss, accuracy)
+        _scale(*axes.values(), label=label)
         rate.set_title(f"learning rate of each of {len(curves.learning_rate):,} steps")
         rate.set_ylim(0, None)
-        for ax in axes.values():
-            ax.set_xlabel(label)
-            ax.set_xlim(loss.get_xlim())
-            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-            ax.grid(alpha=0.3)
 
 
-def _scale(loss: Axes, accuracy: Axes) -> None:
-    """Say what the two axes are of: the loss on a logarithmic scale, the accuracy in per cent."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+def _scale(loss: Axes, accuracy: Axes, rate: Axes, *, label: str) -> None:
+    """Say what the axes are of: whole epochs or steps, the loss on a logarithmic scale, the accuracy in per cent."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
     loss.set(title="loss, on a logarithmic scale", yscale="log")
     loss.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -126,6 +119,10 @@ def _scale(loss: Axes, accuracy: Axes) -> None:
     loss.yaxis.set_minor_formatter(NullFormatter())
     accuracy.set_title("accuracy")
     accuracy.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g}%"))
+    for ax in (loss, accuracy, rate):
+        ax.set(xlabel=label, xlim=loss.get_xlim())
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.grid(alpha=0.3)
 
 
 def _line(ax: Axes, points: Points, unit: int, style: str, **look: Any) -> None:

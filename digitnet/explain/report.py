@@ -1,0 +1,61 @@
+"""The folder of an evaluation: figures, and a page that shows them and opens without a server or a network.
+
+What is on the page is in ``page.py``, the figures in ``scores.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from digitnet.atomic import write_atomically
+from digitnet.errors import UsageError
+from digitnet.evaluation import Sureness
+from digitnet.explain.mistakes import Mistake
+from digitnet.explain.page import GENERATOR, Evaluation, page
+from digitnet.explain.scores import draw_confusion, draw_mistakes, draw_reliability
+
+INDEX = "index.html"
+CONFUSION, RELIABILITY, ERRORS = FIGURES = ("confusion.png", "reliability.png", "errors.png")
+
+
+def check_report_folder(folder: Path) -> None:
+    """Refuse a folder that holds anything but an earlier report.
+
+    Raises:
+        UsageError: It does, or it is none.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is not a folder; name another one by --report")
+    if not folder.is_dir():
+        return
+    others = {path.name for path in folder.iterdir()} - {INDEX, *FIGURES}
+    if others:
+        raise UsageError(f"{folder} holds other things, such as {min(others)}; name another folder by --report")
+    index = folder / INDEX
+    if index.exists() and GENERATOR not in index.read_text("utf-8", errors="replace"):
+        raise UsageError(f"{index} is no report of digitnet's; name another folder by --report")
+
+
+def write_report(folder: Path, evaluation: Evaluation, sureness: Sureness, mistakes: Sequence[Mistake]) -> Path:
+    """Write the figures and the page, in place of an earlier report.
+
+    Returns:
+        The page.
+
+    Raises:
+        UsageError: The folder holds something else.
+        OSError: It cannot be written.
+    """
+    check_report_folder(folder)
+    for name in (INDEX, *FIGURES):
+        (folder / name).unlink(missing_ok=True)
+    source = evaluation.source
+    draw_confusion(evaluation.metrics, folder / CONFUSION, source)
+    draw_reliability(sureness.reliability, folder / RELIABILITY, source)
+    if mistakes:
+        draw_mistakes(mistakes, folder / ERRORS, source)
+    pictures = {name: (folder / name).read_bytes() for name in (CONFUSION, RELIABILITY)}
+    text = page(evaluation, sureness, mistakes, confusion=pictures[CONFUSION], reliability=pictures[RELIABILITY])
+    write_atomically(folder / INDEX, text.encode())
+    return folder / INDEX
