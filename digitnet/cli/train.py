@@ -86,14 +86,15 @@ def train(
 ) -> None:
     """Train a network and save it in a folder of its own, checkpoints/NAME."""
     # Settings are read through ctx.params, by their names: forty of them need no forty lines here.
-    chosen = _configure(dict(ctx.params))
+    chosen = configure(dict(ctx.params))
     extras = Extras(find_rate=learning_rate == AUTO, keep_epochs=keep_epochs, tensorboard=tensorboard, as_json=json_)
     _run(chosen, data_dir, output, name, extras, may_fall_back=dataset is None and config is None)
 
 
 AUTO = "auto"
-NOT_SETTINGS = (
+NOT_SETTINGS = (  # of train, and of explain learning-rate
     "model", "preset", "config", "data_dir", "output", "name", "keep_epochs", "tensorboard", "json_",
+    "ascii_",
 )  # fmt: skip
 
 
@@ -108,7 +109,7 @@ class Extras:
     as_json: bool
 
 
-def _configure(params: dict[str, Any]) -> RunConfig:
+def configure(params: dict[str, Any]) -> RunConfig:
     """Turn what was typed into a configuration; what was not typed is None."""
     from digitnet.runs import read_config
 
@@ -155,7 +156,7 @@ def _run(
     choose_device(config.train.device)  # a missing one and a wrong name are said before any data are loaded
     check_run_name(name)
     open_log = _scalar_log(extras.tensorboard)  # as is a missing tensorboard
-    config, train_digits, validation = _load(config, data_dir, may_fall_back)
+    config, train_digits, validation = load_or_fall_back(config, data_dir, may_fall_back=may_fall_back)
     if extras.find_rate:
         config = _with_found_rate(config, train_digits)
     stem = f"{config.kind}-{Path(config.train.dataset).resolve().name}"
@@ -212,7 +213,9 @@ def _draw_curves(folder: Path, best: Checkpoint, history: list[Result]) -> Path 
     return folder / CURVES
 
 
-def _load(config: RunConfig, data_dir: Path | None, may_fall_back: bool) -> tuple[RunConfig, Digits, Digits]:
+def load_or_fall_back(
+    config: RunConfig, data_dir: Path | None, *, may_fall_back: bool
+) -> tuple[RunConfig, Digits, Digits]:
     """Load what to train on; strokes take the place of an MNIST that nobody asked for by name and that is not there."""
     from digitnet.console.notes import note
     from digitnet.data.load import load_training
