@@ -17,11 +17,11 @@ models losses optim metrics stopping comparison summary capture gauge rejection 
 runs checkpoint evaluation suite
 engine training predictor numbers adapting range_test scalars
 explain.figures explain.units explain.curves explain.mistakes explain.scores explain.page
-explain.report explain.rates
-console.notes console.tables console.diagrams console.units console.rates
+explain.report explain.rates explain.epochs explain.strips
+console.notes console.tables console.diagrams console.units console.rates console.epochs
 console.answers console.networks console.evaluations reports
 cli.options cli.train_options cli.train cli.adapt cli.eval cli.predict cli.info
-cli.explain.options cli.explain.unit cli.explain.learning_rate cli.explain cli
+cli.explain.options cli.explain.unit cli.explain.learning_rate cli.explain.training cli.explain cli
 """
 ORDER = LAYERS.split()
 PICTURES = [
@@ -115,7 +115,8 @@ heavy = {heavy}
 for arguments in (["--help"], ["train", "--help"], ["eval", "--help"], ["predict", "--help"], ["adapt", "--help"],
                   ["info", "--help"], ["explain"], ["explain", "--help"], ["explain", "unit", "--help"],
                   ["explain", "unit", "--nonsense"],
-                  ["explain", "learning-rate", "--help"], ["adapt"], ["adapt", "DIR", "--steps", "0"],
+                  ["explain", "learning-rate", "--help"],
+                  ["explain", "training", "--help"], ["adapt"], ["adapt", "DIR", "--steps", "0"],
                   ["--version"], ["train", "--epochs", "0"], ["train", "--nonsense"], ["predict"]):
     sys.argv = ["digitnet", *arguments]
     with suppress(SystemExit), redirect_stdout(io.StringIO()) as out:

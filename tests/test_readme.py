@@ -17,7 +17,7 @@ from digitnet.recipes import OPTIMIZER_DEFAULTS, PRESETS, SCHEDULE_DEFAULTS, bui
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-COMMANDS = ("train", "eval", "predict", "adapt", "info", "explain unit", "explain learning-rate")
+COMMANDS = ("train", "eval", "predict", "adapt", "info", "explain unit", "explain learning-rate", "explain training")
 
 
 def command_names(group=None, above=""):
