@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from digitnet.cli.options import CheckpointOption, DataDirOption, DeviceOption, choices, parse_share, print_json
-from digitnet.errors import DataError, ThresholdError, UsageError, printable
+from digitnet.errors import DataError, ThresholdError, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from digitnet.checkpoint import TrainingRecord
     from digitnet.data.digits import Digits
-    from digitnet.evaluation import Sureness, Telling
-    from digitnet.metrics import Metrics
+    from digitnet.evaluation import Telling
     from digitnet.predictor import Classifier
 
 SplitName = Literal["test", "validation", "train"]
@@ -134,7 +133,7 @@ def _evaluate_set(
     digits: Digits,
     part: SplitName,
     nondigits: Path | None,
-    report_folder: Path | None,
+    folder: Path | None,
     json_: bool,
     least: float | None,
 ) -> None:
@@ -145,6 +144,8 @@ def _evaluate_set(
     from digitnet.evaluation import assess, count, logits_of
     from digitnet.losses import build_loss
 
+    if folder:
+        from digitnet.explain.report import report_evaluation
     loss_fn = build_loss(classifier.checkpoint.config.train.loss)
     digits = digits.to(classifier.device)
     started = time.perf_counter()
@@ -154,7 +155,7 @@ def _evaluate_set(
     sureness = assess(logits, digits.targets, classifier.checkpoint.calibration)
     comparison = compare(logits, logits_of(other.model, digits.images), digits.targets) if other else None
     telling = _tell(classifier, logits, nondigits) if nondigits else None
-    page = _report(report_folder, classifier, digits, part, logits, metrics, sureness) if report_folder else None
+    page = report_evaluation(folder, classifier, digits, part, logits, metrics, sureness) if folder else None
     if json_:
         report = reports.evaluation_report(classifier, digits, part, metrics, sureness, elapsed_s)
         report["report"] = str(page) if page else None
@@ -169,31 +170,6 @@ def _evaluate_set(
             print_pairs(("report", str(page)))
     if least is not None and metrics.accuracy < least:
         raise ThresholdError(f"the accuracy is {metrics.accuracy:.2%}, and --min-accuracy asks for {least:.2%}")
-
-
-def _report(
-    folder: Path,
-    classifier: Classifier,
-    digits: Digits,
-    part: SplitName,
-    logits: Tensor,
-    metrics: Metrics,
-    sureness: Sureness,
-) -> Path:
-    """Write the folder of an evaluation; return its page."""
-    from digitnet.explain.mistakes import find_mistakes
-    from digitnet.explain.page import Evaluation
-    from digitnet.explain.report import write_report
-
-    evaluation = Evaluation(
-        network=printable(classifier.name),
-        dataset=printable(digits.name),
-        split=part,
-        loss=classifier.checkpoint.config.train.loss,
-        metrics=metrics,
-    )
-    mistakes = find_mistakes(digits, logits, classifier.checkpoint.calibration)
-    return write_report(folder, evaluation, sureness, mistakes)
 
 
 def _tell(classifier: Classifier, digits: Tensor, folder: Path) -> Telling:

@@ -7,13 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from digitnet.atomic import write_atomically
-from digitnet.errors import UsageError
+from digitnet.errors import UsageError, printable
 from digitnet.evaluation import Sureness
-from digitnet.explain.mistakes import Mistake
+from digitnet.explain.mistakes import Mistake, find_mistakes
 from digitnet.explain.page import GENERATOR, Evaluation, page
 from digitnet.explain.scores import draw_confusion, draw_mistakes, draw_reliability
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from digitnet.data.digits import Digits
+    from digitnet.metrics import Metrics
+    from digitnet.predictor import Classifier
 
 INDEX = "index.html"
 CONFUSION, RELIABILITY, ERRORS = FIGURES = ("confusion.png", "reliability.png", "errors.png")
@@ -35,6 +43,32 @@ def check_report_folder(folder: Path) -> None:
     index = folder / INDEX
     if index.exists() and GENERATOR not in index.read_text("utf-8", errors="replace"):
         raise UsageError(f"{index} is no report of digitnet's; name another folder by --report")
+
+
+def report_evaluation(
+    folder: Path,
+    classifier: Classifier,
+    digits: Digits,
+    split: str,
+    logits: Tensor,
+    metrics: Metrics,
+    sureness: Sureness,
+) -> Path:
+    """Write the report of what a network made of labelled images; what is returned and raised is ``write_report``'s.
+
+    Args:
+        folder: Where it goes.
+        classifier: The network.
+        digits: The images, N of them.
+        split: Which part of their data set they are.
+        logits: What the network made of them, (N, 10) float32.
+        metrics: What was counted.
+        sureness: How sure it was.
+    """
+    config, calibration = classifier.checkpoint.config, classifier.checkpoint.calibration
+    name, dataset = printable(classifier.name), printable(digits.name)
+    evaluation = Evaluation(network=name, dataset=dataset, split=split, loss=config.train.loss, metrics=metrics)
+    return write_report(folder, evaluation, sureness, find_mistakes(digits, logits, calibration))
 
 
 def write_report(folder: Path, evaluation: Evaluation, sureness: Sureness, mistakes: Sequence[Mistake]) -> Path:
