@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from digitnet.config import MLPConfig, RunConfig, TrainConfig
 from digitnet.data.load import load_training
 from digitnet.engine import EpochResult, StepResult, fit
-from digitnet.explain.curves import draw_curves, gather_curves
+from digitnet.explain.curves import draw_curves, gather_curves, slim
 from digitnet.metrics import Metrics
 from digitnet.training import new_model
 
@@ -70,6 +70,8 @@ def test_the_rest_is_what_training_yielded(history):
     assert [curves.learning_rate[e.step - 1] for e in epochs] == [(e.step, e.learning_rate) for e in epochs]
     assert len(curves.learning_rate) == 40
     assert curves.best == max(e.epoch for e in epochs if e.best)
+    assert gather_curves([slim(result) for result in results], rule, 100) == curves
+    assert all(slim(epoch).logits.numel() == 0 for epoch in epochs)
 
 
 def test_the_figure_shows_a_run_of_any_length(history, tmp_path):

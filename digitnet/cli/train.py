@@ -149,6 +149,7 @@ def _run(
     from digitnet.console.notes import training_view
     from digitnet.device import choose_device, keep_freed_memory
     from digitnet.engine import EpochResult
+    from digitnet.explain.curves import slim
     from digitnet.runs import BEST, check_run_name
     from digitnet.training import train_run
 
@@ -164,7 +165,7 @@ def _run(
     with run_folder(output, name, stem) as folder, training_view() as show, open_log(folder) as log:
         for result in train_run(config, train_digits, validation, folder, keep_epochs=extras.keep_epochs):
             show(result)
-            history.append(result)
+            history.append(slim(result))
             if log and isinstance(result, EpochResult):
                 log.add(result)
     assert isinstance(result, EpochResult)  # every run ends with one

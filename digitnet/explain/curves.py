@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,11 +37,16 @@ class Curves:
     """Of a whole epoch, of which steps or a time budget may leave a part."""
 
 
+def slim(result: Result) -> Result:
+    """Return a result to keep until the run has ended: without the logits, of which many epochs have too many."""
+    return replace(result, logits=result.logits.new_empty(0, 10)) if isinstance(result, EpochResult) else result
+
+
 def gather_curves(results: Sequence[Result], config: TrainConfig, train_size: int) -> Curves:
     """Gather the numbers of a run that has ended.
 
     Args:
-        results: All that ``fit`` yielded, in order.
+        results: All that ``fit`` yielded, in order; ``slim`` will do.
         config: The rule.
         train_size: Images of an epoch.
     """
