@@ -17,7 +17,7 @@ models losses optim metrics stopping comparison summary capture gauge rejection 
 runs checkpoint evaluation suite
 engine training predictor numbers adapting range_test scalars
 explain.figures explain.units explain.curves explain.mistakes explain.scores explain.page
-explain.report explain.rates explain.epochs explain.strips
+explain.evaluation explain.rates explain.epochs explain.strips
 console.notes console.tables console.diagrams console.units console.rates console.epochs
 console.answers console.networks console.evaluations reports
 cli.options cli.train_options cli.train cli.adapt cli.eval cli.predict cli.info
