@@ -226,7 +226,7 @@ def test_the_summary_says_what_to_type_next(run_folder, capsys, monkeypatch):
 
     monkeypatch.setenv("DIGITNET_PROG", "./scripts/digitnet")
     checkpoint = load_checkpoint(run_folder / "best.safetensors")
-    networks.print_run(Path("checkpoints/odd name"), checkpoint, replace(EPOCH, stop="patience"), Path("my data"), None)
+    networks.print_run(Path("checkpoints/odd name"), checkpoint, replace(EPOCH, stop="patience"), Path("my data"))
     out = capsys.readouterr().out
     assert "strokes: 900 images, and 100 for validation" in out
     assert "checkpoints/odd name/best.safetensors" in out

@@ -145,7 +145,7 @@ def _run(
 ) -> None:
     from digitnet import reports
     from digitnet.checkpoint import load_checkpoint
-    from digitnet.console.networks import print_run
+    from digitnet.console.networks import print_curves, print_run
     from digitnet.console.notes import training_view
     from digitnet.device import choose_device, keep_freed_memory
     from digitnet.engine import EpochResult
@@ -170,11 +170,11 @@ def _run(
                 log.add(result)
     assert isinstance(result, EpochResult)  # every run ends with one
     best = load_checkpoint(folder / BEST)
-    curves = _draw_curves(folder, best, history)
     if extras.as_json:
-        print_json(reports.run_report(folder, best, result, curves))
+        print_json(reports.run_report(folder, best, result, _draw_curves(folder, best, history)))
     else:
-        print_run(folder, best, result, data_dir, curves)
+        print_run(folder, best, result, data_dir)
+        print_curves(_draw_curves(folder, best, history))  # after all else, for it takes half a second
 
 
 def _scalar_log(wanted: bool) -> Callable[[Path], AbstractContextManager[ScalarLog | None]]:

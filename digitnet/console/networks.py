@@ -27,9 +27,7 @@ STOPS = {
 }
 
 
-def print_run(
-    folder: Path, checkpoint: Checkpoint, last: EpochResult, data_dir: Path | None, curves: Path | None
-) -> None:
+def print_run(folder: Path, checkpoint: Checkpoint, last: EpochResult, data_dir: Path | None) -> None:
     """Sum up a run: what came of it, where it is, and what to type next."""
     record, path, program = checkpoint.record, folder / BEST, os.environ.get("DIGITNET_PROG", "digitnet")
     parameters = sum(p.numel() for p in checkpoint.build().parameters())
@@ -49,9 +47,15 @@ def print_run(
             f"{last.elapsed_s:.1f} s on {record.device} in {record.precision}; {STOPS[last.stop or 'epochs']}",
         ),
         ("saved", str(path)),
-        ("curves", str(curves) if curves else "not drawn: matplotlib is missing; get it by: pip install matplotlib"),
         ("next", f"{program} eval --checkpoint {shlex.quote(str(folder))}{data}"),
         ("", f"{program} predict --checkpoint {shlex.quote(str(folder))} YOUR_PICTURE.png"),
+    )
+
+
+def print_curves(path: Path | None) -> None:
+    """Say where the curves of a run are, or how to get them."""
+    print_pairs(
+        ("curves", str(path) if path else "not drawn: matplotlib is missing; get it by: pip install matplotlib")
     )
 
 
