@@ -33,7 +33,7 @@ def draw_digit(pixels: Digit, encoding: str | None) -> list[str]:
             darker with more ink.
     """
     upper, lower = pixels[::2].astype(int), pixels[1::2].astype(int)
-    if _has_blocks(encoding):
+    if has_blocks(encoding):
         codes = (upper >= 128) + 2 * (lower >= 128)
         return ["".join(_HALVES[code] for code in row) for row in codes.tolist()]
     levels = (upper + lower) * len(_LEVELS) // (2 * 255 + 1)
@@ -47,12 +47,13 @@ def draw_shades(values: npt.NDArray[np.floating], encoding: str | None) -> list[
         values: (height, width) in [0, 1].
         encoding: As for ``draw_digit``; ASCII has ten levels, block characters five.
     """
-    levels = _SHADES if _has_blocks(encoding) else _LEVELS
+    levels = _SHADES if has_blocks(encoding) else _LEVELS
     codes = (values * len(levels)).astype(int).clip(0, len(levels) - 1)
     return ["".join(2 * levels[code] for code in row) for row in codes.tolist()]
 
 
-def _has_blocks(encoding: str | None) -> bool:
+def has_blocks(encoding: str | None) -> bool:
+    """Say whether an encoding has block characters."""
     try:
         _HALVES.encode(encoding or "ascii")
     except (UnicodeEncodeError, LookupError):

@@ -42,6 +42,8 @@ class StepResult:
     total_steps: int
     loss: float | None
     """Mean training loss of the epoch so far; None until a GPU has sent the first."""
+    counted: int
+    """Images of the epoch that this is the mean of."""
     images_per_s: float
     elapsed_s: float
 
@@ -263,6 +265,7 @@ class _Trainer:
             step=step,
             total_steps=self._total_steps,
             loss=self.check(loss_sum / counted, step) if counted else None,
+            counted=counted,
             images_per_s=seen / max(time.monotonic() - started, 1e-9),
             elapsed_s=stopping.elapsed_s,
         )

@@ -30,10 +30,11 @@ CSV_FIELDS = ("path", "digit", "confidence", *(f"p{digit}" for digit in range(10
 NUMBER_CSV_FIELDS = ("path", "number", "confidence", "accepted", "reason")
 
 
-def run_report(folder: Path, checkpoint: Checkpoint, last: EpochResult) -> dict[str, Any]:
-    """Describe a run that has ended."""
+def run_report(folder: Path, checkpoint: Checkpoint, last: EpochResult, curves: Path | None) -> dict[str, Any]:
+    """Describe a run that has ended; the curves are null where they could not be drawn."""
     ended = {"epochs_run": last.epoch, "stop": last.stop, "total_s": last.elapsed_s}
-    return {"checkpoint": str(folder / BEST), **ended, **_checkpoint(checkpoint)}
+    drawn = {"curves": str(curves) if curves else None}
+    return {"checkpoint": str(folder / BEST), **drawn, **ended, **_checkpoint(checkpoint)}
 
 
 def adaptation_report(

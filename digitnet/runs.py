@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import json
+import re
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from digitnet.errors import CheckpointError, UsageError
 RUNS = Path("checkpoints")  # in the current folder
 PRETRAINED = ("pretrained-cnn", "pretrained-mlp")
 BEST, LAST, CONFIG, METRICS = "best.safetensors", "last.safetensors", "config.toml", "metrics.csv"
+CURVES = "curves.png"
+EPOCH_NAME = re.compile(r"epoch-(\d{3,})\.safetensors")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +69,31 @@ def check_run_name(name: str | None) -> None:
     """
     if name is not None and (Path(name).name != name or name in ("", "..", *PRETRAINED)):
         raise UsageError(f"{name!r} is no name for a run; to put it elsewhere, use --output")
+
+
+def epoch_name(epoch: int) -> str:
+    """Return the name of the file in which ``train --keep-epochs`` keeps an epoch's network."""
+    return f"epoch-{epoch:03}.safetensors"
+
+
+def find_epochs(reference: str | Path) -> tuple[Path, list[Path]]:
+    """Find a run by its folder or its name, and its networks epoch by epoch.
+
+    Returns:
+        The run folder, and the files in the order of the epochs.
+
+    Raises:
+        CheckpointError: There is no such run, or its epochs were not kept.
+    """
+    folder = next((path for path in (Path(reference), RUNS / reference) if path.is_dir()), None)
+    if folder is None or not str(reference):
+        raise CheckpointError(f'no run at {reference}; make one by "digitnet train --keep-epochs"')
+    numbered = {int(name[1]): path for path in folder.iterdir() if (name := EPOCH_NAME.fullmatch(path.name))}
+    if not numbered:
+        raise CheckpointError(
+            f"{folder} holds no network of single epochs: train with --keep-epochs, and each epoch's is kept"
+        )
+    return folder, [path for _, path in sorted(numbered.items())]
 
 
 def write_metrics(folder: Path, rows: Iterable[dict[str, float]]) -> None:

@@ -17,10 +17,12 @@ from digitnet.device import choose_device, choose_precision, derive_seed
 from digitnet.engine import EpochResult, Result, fit
 from digitnet.errors import DigitnetError
 from digitnet.models import DigitNet, build_model, place
-from digitnet.runs import BEST, LAST, write_config, write_metrics
+from digitnet.runs import BEST, LAST, epoch_name, write_config, write_metrics
 
 
-def train_run(config: RunConfig, train: Digits, validation: Digits, folder: Path) -> Iterator[Result]:
+def train_run(
+    config: RunConfig, train: Digits, validation: Digits, folder: Path, *, keep_epochs: bool = False
+) -> Iterator[Result]:
     """Train a network by a configuration, saving after each epoch before its result is yielded.
 
     Args:
@@ -28,6 +30,7 @@ def train_run(config: RunConfig, train: Digits, validation: Digits, folder: Path
         train: Training digits, as ``load_training`` cut them.
         validation: The digits that the best epoch is chosen by.
         folder: The run folder, there and empty.
+        keep_epochs: Keep each epoch's network, in a file of its own.
 
     Raises:
         UsageError: The device asked for is not there.
@@ -47,7 +50,8 @@ def train_run(config: RunConfig, train: Digits, validation: Digits, folder: Path
             rows.append(_row(result))
             record = _record(result, train, validation, device, dtype)
             calibration = fit_calibration(result.logits.cpu(), validation.targets.cpu())
-            for name in (LAST, BEST) if result.best else (LAST,):
+            names = [LAST, *[BEST] * result.best, *[epoch_name(result.epoch)] * keep_epochs]
+            for name in names:
                 save_checkpoint(folder / name, config, record, calibration, model)
             write_metrics(folder, rows)
         yield result

@@ -32,7 +32,9 @@ EPOCH = EpochResult(
     validation=Metrics(loss=0.0567, confusion=DIAGONAL), logits=torch.zeros(0, 10), best=True,
     images_per_s=12_345.6, elapsed_s=61.23, stop=None,
 )  # fmt: skip
-STEP = StepResult(epoch=7, epochs=40, step=1_300, total_steps=8_600, loss=0.1, images_per_s=12_345.6, elapsed_s=60.0)
+STEP = StepResult(
+    epoch=7, epochs=40, step=1_300, total_steps=8_600, loss=0.1, counted=9, images_per_s=12_345.6, elapsed_s=60.0
+)
 ESCAPE = "\x1b[31mred\x1b]0;title\x07\r\n\u202egnp"
 
 

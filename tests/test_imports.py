@@ -16,16 +16,19 @@ data.idx data.digits data.augment data.variants data.cache data.mnist
 data.folder data.labelled data.load
 models losses optim metrics stopping comparison summary capture gauge rejection calibration
 runs checkpoint evaluation suite
-engine training predictor numbers adapting
+engine training predictor numbers adapting range_test scalars
 explain.figures explain.units explain.unit_figure explain.activation_figure
 explain.calculus explain.toy explain.rules explain.steps explain.step_figures
 explain.trace explain.convolution explain.activity explain.probe explain.attribution explain.neighbours
 explain.counterfactual explain.references explain.explanation explain.report
 explain.panels explain.picture_figures explain.layer_figures explain.answer_figures explain.animation explain.gallery
+explain.curves explain.mistakes explain.scores explain.page explain.evaluation explain.rates explain.epochs
+explain.strips
 console.tables console.notes console.answers console.networks console.evaluations reports
-console.diagrams console.units console.steps console.explanations
+console.diagrams console.units console.steps console.explanations console.rates console.epochs
 cli.options cli.train_options cli.train cli.adapt cli.eval cli.predict cli.info
-cli.explain.options cli.explain.unit cli.explain.step cli.explain.image cli.explain cli
+cli.explain.options cli.explain.unit cli.explain.step cli.explain.image
+cli.explain.learning_rate cli.explain.training cli.explain cli
 """
 ORDER = LAYERS.split()
 PICTURES = [
@@ -124,7 +127,8 @@ heavy = {heavy}
 for arguments in (["--help"], ["train", "--help"], ["eval", "--help"], ["predict", "--help"], ["adapt", "--help"],
                   ["info", "--help"], ["explain"], ["explain", "--help"], ["explain", "unit", "--help"],
                   ["explain", "unit", "--nonsense"], ["explain", "image", "--help"], ["explain", "image"],
-                  ["explain", "step", "--help"],
+                  ["explain", "step", "--help"], ["explain", "learning-rate", "--help"],
+                  ["explain", "training", "--help"],
                   ["explain", "step", "--learning-rate", "0"], ["adapt"], ["adapt", "DIR", "--steps", "0"],
                   ["--version"], ["train", "--epochs", "0"], ["train", "--nonsense"], ["predict"]):
     sys.argv = ["digitnet", *arguments]

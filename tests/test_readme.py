@@ -17,7 +17,10 @@ from digitnet.recipes import OPTIMIZER_DEFAULTS, PRESETS, SCHEDULE_DEFAULTS, bui
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-COMMANDS = ("train", "eval", "predict", "adapt", "info", "explain unit", "explain step", "explain image")
+COMMANDS = (
+    "train", "eval", "predict", "adapt", "info",
+    "explain unit", "explain step", "explain learning-rate", "explain training", "explain image",
+)  # fmt: skip
 
 
 def command_names(group=None, above=""):

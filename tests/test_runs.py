@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 from digitnet.config import MAX_SIZE, CNNConfig, MLPConfig, RunConfig, TrainConfig
 from digitnet.errors import CheckpointError, UsageError
 from digitnet.recipes import PRESETS, build_config
-from digitnet.runs import create_run_folder, find_checkpoint, read_config, write_config, write_metrics
+from digitnet.runs import (
+    create_run_folder,
+    epoch_name,
+    find_checkpoint,
+    find_epochs,
+    read_config,
+    write_config,
+    write_metrics,
+)
 
 
 def test_runs_are_numbered_from_the_first_free_number(tmp_path):
@@ -211,3 +219,24 @@ def test_what_is_not_there_is_named_with_what_to_do():
     Path("empty").mkdir()
     with pytest.raises(CheckpointError, match=r"empty holds no best.safetensors"):
         find_checkpoint("empty")
+
+
+def test_the_networks_of_a_run_come_in_the_order_of_the_epochs():
+    folder = Path("checkpoints/mine")
+    folder.mkdir(parents=True)
+    for epoch in (10, 2, 1000, 1):
+        (folder / epoch_name(epoch)).touch()
+    for other in ("best.safetensors", "epoch-1.safetensors", "epoch-003.safetensors.tmp", "epoch-004.png"):
+        (folder / other).touch()
+    expected = [folder / f"epoch-{number}.safetensors" for number in ("001", "002", "010", "1000")]
+    assert find_epochs("mine") == find_epochs(folder) == (folder, expected)
+    assert find_checkpoint("mine").path == folder / "best.safetensors"
+
+
+def test_a_run_without_networks_of_its_epochs_says_how_to_keep_them(tmp_path):
+    with pytest.raises(CheckpointError, match="no run at gone; make one by"):
+        find_epochs("gone")
+    with pytest.raises(CheckpointError, match="holds no network of single epochs: train with --keep-epochs"):
+        find_epochs(tmp_path)
+    with pytest.raises(CheckpointError, match="no run at"):
+        find_epochs("")

@@ -83,6 +83,14 @@ def evaluate(
             rich_help_panel="Data",
         ),
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Draw the confusion matrix, the reliability diagram and the worst errors into this folder, with a "
+            "page that shows them in any browser.",
+        ),
+    ] = None,
     device: DeviceOption = "auto",
     precision: ReadingPrecisionOption = "fp32",
 ) -> None:
@@ -90,12 +98,16 @@ def evaluate(
     least = parse_share(min_accuracy, "--min-accuracy") if min_accuracy is not None else None
 
     datasets = dataset or []
-    _check(suite, datasets, split, nondigits)
+    _check(suite, datasets, split, nondigits, report)
 
     from digitnet.console.notes import note_checkpoint
     from digitnet.device import choose_device, choose_precision, keep_freed_memory
     from digitnet.predictor import Classifier
 
+    if report is not None:
+        from digitnet.explain.evaluation import check_report_folder
+
+        check_report_folder(report)  # said before anything is loaded, as is a missing matplotlib
     keep_freed_memory()
     place = choose_device(device)
     classifier = Classifier.load(checkpoint, place, choose_precision(precision, place))
@@ -108,12 +120,15 @@ def evaluate(
         return
     own = classifier.checkpoint.record.dataset
     digits, part = _load_unseen(datasets[0] if datasets else own, split, data_dir, classifier, other)
-    _evaluate_set(classifier, other, digits, part, nondigits, json_, least)
+    _evaluate_set(classifier, other, digits, part, nondigits, report, json_, least)
 
 
-def _check(suite: bool, datasets: list[str], split: SplitName | None, nondigits: Path | None) -> None:
-    if suite and nondigits:
-        raise UsageError("--nondigits is for one data set, not for --suite")
+def _check(
+    suite: bool, datasets: list[str], split: SplitName | None, nondigits: Path | None, report: Path | None
+) -> None:
+    for name, value in (("--nondigits", nondigits), ("--report", report)):
+        if suite and value:
+            raise UsageError(f"{name} is for one data set, not for --suite")
     if not suite and len(datasets) > 1:
         raise UsageError("several data sets are for --suite; without it, name one")
     if suite and split not in (None, "test"):
@@ -128,15 +143,19 @@ def _evaluate_set(
     digits: Digits,
     part: SplitName,
     nondigits: Path | None,
+    folder: Path | None,
     json_: bool,
     least: float | None,
 ) -> None:
     from digitnet import reports
     from digitnet.comparison import compare
     from digitnet.console.evaluations import print_comparison, print_evaluation, print_telling
+    from digitnet.console.tables import print_pairs
     from digitnet.evaluation import assess, count
     from digitnet.losses import build_loss
 
+    if folder:
+        from digitnet.explain.evaluation import report_evaluation
     loss_fn = build_loss(classifier.checkpoint.config.train.loss)
     digits = digits.to(classifier.device)
     started = time.perf_counter()
@@ -146,8 +165,10 @@ def _evaluate_set(
     sureness = assess(logits, digits.targets, classifier.checkpoint.calibration)
     comparison = compare(logits, other.logits(digits.images), digits.targets) if other else None
     telling = _tell(classifier, logits, nondigits) if nondigits else None
+    page = report_evaluation(folder, classifier, digits, part, logits, metrics, sureness) if folder else None
     if json_:
         report = reports.evaluation_report(classifier, digits, part, metrics, sureness, elapsed_s)
+        report["report"] = str(page) if page else None
         print_json(report | reports.telling_report(telling) | reports.comparison_report(other, comparison))
     else:
         print_evaluation(classifier, digits, part, metrics, sureness, elapsed_s)
@@ -155,6 +176,8 @@ def _evaluate_set(
             print_telling(telling)
         if other and comparison:
             print_comparison(other, comparison)
+        if page:
+            print_pairs(("report", str(page)))
     if least is not None and metrics.accuracy < least:
         raise ThresholdError(f"the accuracy is {metrics.accuracy:.2%}, and --min-accuracy asks for {least:.2%}")
 

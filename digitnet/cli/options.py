@@ -73,6 +73,18 @@ def parse_numbers(text: str, option: str) -> tuple[float, ...]:
         raise UsageError(f"{option} takes numbers with a comma between, such as 0.9,0.999, not {text!r}") from None
 
 
+def parse_learning_rate(text: str, option: str) -> float:
+    """Parse a learning rate; its range is the configuration's to check.
+
+    Raises:
+        UsageError: It is no number.
+    """
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(f"{option} takes a number such as 0.01, or auto, not {text!r}") from None
+
+
 def parse_share(text: str, option: str) -> float:
     """Parse an accuracy: ``0.993`` or ``99.3%``, in (0, 1].
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ import typer
 from digitnet.cli import train_options as option
 from digitnet.cli.options import (
     DataDirOption,
+    parse_learning_rate,
     parse_numbers,
     parse_seconds,
     parse_share,
@@ -21,11 +23,14 @@ from digitnet.cli.options import (
     print_json,
 )
 from digitnet.config import PER_BLOCK, RunConfig
-from digitnet.errors import UsageError
+from digitnet.errors import UsageError, printable
 from digitnet.recipes import build_config
 
 if TYPE_CHECKING:
+    from digitnet.checkpoint import Checkpoint
     from digitnet.data.digits import Digits
+    from digitnet.engine import Result
+    from digitnet.scalars import ScalarLog
 
 
 def train(
@@ -73,6 +78,8 @@ def train(
     time_budget: option.TimeBudget = None,
     output: option.Output = Path("checkpoints"),
     name: option.Name = None,
+    keep_epochs: option.KeepEpochs = False,
+    tensorboard: option.Tensorboard = False,
     json_: option.Json = False,
     seed: option.Seed = None,
     device: option.Device = None,
@@ -80,14 +87,30 @@ def train(
 ) -> None:
     """Train a network and save it in a folder of its own, checkpoints/NAME."""
     # Settings are read through ctx.params, by their names: forty of them need no forty lines here.
-    chosen = _configure(dict(ctx.params))
-    _run(chosen, data_dir, output, name, may_fall_back=dataset is None and config is None, as_json=json_)
+    chosen = configure(dict(ctx.params))
+    extras = Extras(find_rate=learning_rate == AUTO, keep_epochs=keep_epochs, tensorboard=tensorboard, as_json=json_)
+    _run(chosen, data_dir, output, name, extras, may_fall_back=dataset is None and config is None)
 
 
-NOT_SETTINGS = ("model", "preset", "config", "data_dir", "output", "name", "json_")
+AUTO = "auto"
+NOT_SETTINGS = (  # of train, and of explain learning-rate
+    "model", "preset", "config", "data_dir", "output", "name", "keep_epochs", "tensorboard", "json_",
+    "ascii_",
+)  # fmt: skip
 
 
-def _configure(params: dict[str, Any]) -> RunConfig:
+@dataclass(frozen=True, kw_only=True)
+class Extras:
+    """What a run is asked for beside a network."""
+
+    find_rate: bool
+    """Find the learning rate by a range test."""
+    keep_epochs: bool
+    tensorboard: bool
+    as_json: bool
+
+
+def configure(params: dict[str, Any]) -> RunConfig:
     """Turn what was typed into a configuration; what was not typed is None."""
     from digitnet.runs import read_config
 
@@ -97,6 +120,10 @@ def _configure(params: dict[str, Any]) -> RunConfig:
         if key in overrides:
             sizes = parse_sizes(overrides[key], _option(key))
             overrides[key] = sizes[0] if key in PER_BLOCK and len(sizes) == 1 else sizes
+    if overrides.get("learning_rate") == AUTO:
+        del overrides["learning_rate"]
+    elif "learning_rate" in overrides:
+        overrides["learning_rate"] = parse_learning_rate(overrides["learning_rate"], _option("learning_rate"))
     if "betas" in overrides:
         overrides["betas"] = parse_numbers(overrides["betas"], _option("betas"))
     if "until_accuracy" in overrides:
@@ -115,40 +142,82 @@ def _option(setting: str) -> str:
 
 
 def _run(
-    config: RunConfig,
-    data_dir: Path | None,
-    output: Path,
-    name: str | None,
-    *,
-    may_fall_back: bool,
-    as_json: bool,
+    config: RunConfig, data_dir: Path | None, output: Path, name: str | None, extras: Extras, *, may_fall_back: bool
 ) -> None:
     from digitnet import reports
     from digitnet.checkpoint import load_checkpoint
-    from digitnet.console.networks import print_run
+    from digitnet.console.networks import print_curves, print_run
     from digitnet.console.notes import training_view
     from digitnet.device import choose_device, keep_freed_memory
     from digitnet.engine import EpochResult
+    from digitnet.explain.curves import slim
     from digitnet.runs import BEST, check_run_name
     from digitnet.training import train_run
 
     keep_freed_memory()
     choose_device(config.train.device)  # a missing one and a wrong name are said before any data are loaded
     check_run_name(name)
-    config, train_digits, validation = _load(config, data_dir, may_fall_back)
+    open_log = _scalar_log(extras.tensorboard)  # as is a missing tensorboard
+    config, train_digits, validation = load_or_fall_back(config, data_dir, may_fall_back=may_fall_back)
+    if extras.find_rate:
+        config = _with_found_rate(config, train_digits)
     stem = f"{config.kind}-{Path(config.train.dataset).resolve().name}"
-    with run_folder(output, name, stem) as folder, training_view() as show:
-        for result in train_run(config, train_digits, validation, folder):
+    history: list[Result] = []
+    with run_folder(output, name, stem) as folder, training_view() as show, open_log(folder) as log:
+        for result in train_run(config, train_digits, validation, folder, keep_epochs=extras.keep_epochs):
             show(result)
+            history.append(slim(result))
+            if log and isinstance(result, EpochResult):
+                log.add(result)
     assert isinstance(result, EpochResult)  # every run ends with one
     best = load_checkpoint(folder / BEST)
-    if as_json:
-        print_json(reports.run_report(folder, best, result))
+    if extras.as_json:
+        print_json(reports.run_report(folder, best, result, _draw_curves(folder, best, history)))
     else:
         print_run(folder, best, result, data_dir)
+        print_curves(_draw_curves(folder, best, history))  # after all else, for it takes half a second
 
 
-def _load(config: RunConfig, data_dir: Path | None, may_fall_back: bool) -> tuple[RunConfig, Digits, Digits]:
+def _scalar_log(wanted: bool) -> Callable[[Path], AbstractContextManager[ScalarLog | None]]:
+    if not wanted:
+        return lambda _: nullcontext()
+    from digitnet.scalars import ScalarLog
+
+    return ScalarLog
+
+
+def _with_found_rate(config: RunConfig, train: Digits) -> RunConfig:
+    """Put the learning rate that a range test suggests into a configuration."""
+    from digitnet.console.notes import note
+    from digitnet.range_test import range_test
+
+    test = range_test(config, train)
+    note(
+        f"Learning rate {test.suggested:g}, found by a range test of {len(test.rates)} steps in {test.elapsed_s:.1f} s."
+    )
+    return replace(config, train=replace(config.train, learning_rate=test.suggested))
+
+
+def _draw_curves(folder: Path, best: Checkpoint, history: list[Result]) -> Path | None:
+    """Draw how training went, where there is matplotlib; return the file."""
+    from digitnet.explain.curves import draw_curves, gather_curves
+    from digitnet.runs import CURVES, METRICS
+
+    if find_spec("matplotlib") is None:
+        return None
+    rule, record = best.config.train, best.record
+    source = (
+        f"{METRICS} of run {printable(folder.name)}, and the loss within epochs: {best.config.kind}, {rule.loss}, "
+        f"{rule.optimizer}; {record.train_size:,} images of {printable(record.dataset)}, "
+        f"{record.validation_size:,} for validation"
+    )
+    draw_curves(gather_curves(history, rule, record.train_size + rule.extra_strokes), folder / CURVES, source)
+    return folder / CURVES
+
+
+def load_or_fall_back(
+    config: RunConfig, data_dir: Path | None, *, may_fall_back: bool
+) -> tuple[RunConfig, Digits, Digits]:
     """Load what to train on; strokes take the place of an MNIST that nobody asked for by name and that is not there."""
     from digitnet.console.notes import note
     from digitnet.data.load import load_training

@@ -135,8 +135,12 @@ Optimizer = Annotated[
     _rule(metavar="NAME", help=f"What turns gradients into updates: {choices(OptimizerName)}."),
 ]
 LearningRate = Annotated[
-    float | None,
-    _rule(help="Size of an update, at the schedule's peak. Left out: the optimizer's own."),
+    str | None,
+    _rule(
+        metavar="RATE|auto",
+        help="Size of an update, at the schedule's peak; auto finds it by a range test. "
+        "Left out: the preset's or the optimizer's own.",
+    ),
 ]
 Momentum = Annotated[
     float | None,
@@ -190,6 +194,12 @@ Output = Annotated[
 Name = Annotated[
     str | None,
     _output(help="The run's name. Left out: its network, data set and a number."),
+]
+KeepEpochs = Annotated[
+    bool, _output("--keep-epochs", help="Keep the network of each epoch, too, for explain training.")
+]
+Tensorboard = Annotated[
+    bool, _output("--tensorboard", help="Write each epoch's numbers into the run folder for TensorBoard, too.")
 ]
 Json = Annotated[bool, _output("--json", help="Print the summary as one JSON document.")]
 Seed = Annotated[

@@ -63,6 +63,13 @@ def print_run(folder: Path, checkpoint: Checkpoint, last: EpochResult, data_dir:
     )
 
 
+def print_curves(path: Path | None) -> None:
+    """Say where the curves of a run are, or how to get them."""
+    print_pairs(
+        ("curves", str(path) if path else "not drawn: matplotlib is missing; get it by: pip install matplotlib")
+    )
+
+
 def print_adaptation(path: Path | None, adaptation: Adaptation, result: AdaptResult, pictures: Sequence[Path]) -> None:
     """Sum up what adapting came to: the hand and the validation images before and after, and what to type next."""
     program, count = os.environ.get("DIGITNET_PROG", "digitnet"), result.pictures
