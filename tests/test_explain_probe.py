@@ -1,5 +1,7 @@
 """The probe against scikit-learn's ridge regression, and on features whose answer is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -50,6 +52,20 @@ def test_features_that_are_the_answer_are_read_without_a_fault():
     features = torch.nn.functional.one_hot(targets, 10).float()
     ridge = fit_ridge(features, targets, penalty(features))
     assert ridge.predict(features).equal(targets)
+
+
+@pytest.mark.parametrize("size", [1e-25, 1e-6, 1e6])
+def test_a_probe_does_not_depend_on_the_scale(size):
+    (images, targets), (others, truth) = digits(150), digits(80, seed=6)
+    fit, measure = represent(network("plain"), images), represent(network("plain"), others)
+
+    def scaled(parts):
+        return [replace(one, features=one.features * size) for one in parts]
+
+    plain, other = (probe_layers(*parts) for parts in (
+        (fit, targets, measure, truth), (scaled(fit), targets, scaled(measure), truth)))  # fmt: skip
+    for one, two in zip(plain, other, strict=True):
+        assert abs(one.correct - two.correct) <= 1  # ties, to rounding
 
 
 def test_features_that_are_all_alike_tell_nothing():

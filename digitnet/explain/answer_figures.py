@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from digitnet.explain.counterfactual import Search
     from digitnet.explain.explanation import Explanation
     from digitnet.explain.neighbours import Neighbours
+    from digitnet.explain.probe import ProbeResult
+
+MOST_NAMES = 14  # beside the points of a line
 
 
 def draw_probes(path: Path, explanation: Explanation) -> None:
@@ -36,17 +39,25 @@ def draw_probes(path: Path, explanation: Explanation) -> None:
     with figure_file(path, title=title, source=source, height_in=6.5) as figure:
         axes = figure.subplots()
         axes.errorbar(places, shares, yerr=[below, above], marker="o", color=BLUE, capsize=4, linewidth=2)
-        for place, share, up in zip(places, shares, above, strict=True):
-            axes.annotate(f"{share:.1f}", (place, share + up), xytext=(0, 6), textcoords="offset points", ha="center")
-        labels = [
-            f"{probe.name}\n{shape_text(probe.shape)}" + (f"\n[{shape_text(probe.pooled)}]" if probe.pooled else "")
-            for probe in probes
-        ]
+        named = _spread(len(probes))
+        for place in named:
+            top = (place, shares[place] + above[place])
+            axes.annotate(f"{shares[place]:.1f}", top, xytext=(0, 6), textcoords="offset points", ha="center")
         crowded = len(probes) > 8
-        axes.set_xticks(places, labels, rotation=90 if crowded else 0, fontsize=10)
+        axes.set_xticks(named, [_probe_label(probes[i]) for i in named], rotation=90 if crowded else 0, fontsize=10)
         axes.set_ylabel("accuracy in %")
         axes.margins(y=0.12)
         axes.grid(axis="y", alpha=0.3)
+
+
+def _spread(count: int) -> list[int]:
+    """Choose which of many points have their names and numbers written beside them, the first and the last too."""
+    return sorted({round(i * (count - 1) / (MOST_NAMES - 1)) for i in range(MOST_NAMES)})
+
+
+def _probe_label(probe: ProbeResult) -> str:
+    pooled = f"\n[{shape_text(probe.pooled)}]" if probe.pooled else ""
+    return f"{probe.name}\n{shape_text(probe.shape)}{pooled}"
 
 
 def draw_why(path: Path, explanation: Explanation) -> None:

@@ -167,11 +167,14 @@ def draw_units(path: Path, explanation: Explanation) -> None:
     source = f"{stage.layer.name}: input 784 = 28 x 28 normalised pixels, output {many}; {SIGNS}\n" + (
         f"the {len(units)} most active units; {many - len(units)} are left out" if many > len(units) else "all units"
     )
-    columns = -(-len(units) // 2)
+    columns = 5 if len(units) > 8 else 4
+    rows = -(-len(units) // columns)
     weight_limit = signed_limit(*[unit.weights for unit in units])
     product_limit = signed_limit(*[unit.products for unit in units])
-    with figure_file(path, title=f"{stage.layer.name}: each unit weighs every pixel", source=source, height_in=14) as f:
-        grid = f.subplots(4, columns, squeeze=False)
+    with figure_file(
+        path, title=f"{stage.layer.name}: each unit weighs every pixel", source=source, height_in=7 * rows
+    ) as f:
+        grid = f.subplots(2 * rows, columns, squeeze=False)
         for place, unit in enumerate(units):
             row, column = 2 * (place // columns), place % columns
             upper, lower = grid[row, column], grid[row + 1, column]
@@ -179,7 +182,7 @@ def draw_units(path: Path, explanation: Explanation) -> None:
             upper.set_title(f"unit {unit.index}: 28 x 28 weights")
             show_signed(lower, unit.products, product_limit)
             lower.set_title("\n".join(_unit_lines(unit)), fontsize=12)
-        for axes in grid[2:, len(units) - columns :].reshape(-1):
+        for axes in grid[-2:, len(units) - columns * (rows - 1) :].reshape(-1):
             blank(axes)
 
 

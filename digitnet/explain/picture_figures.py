@@ -103,7 +103,7 @@ def _draw_part(figure: Figure, place: SubplotSpec, part: Representation) -> None
     grid = place.subgridspec(1, COLUMNS + 2)
     shape = part.pooled or part.shape
     values = part.features[0]
-    said = [part.name, shape_text(part.shape), f"{values.min().item():.2f} to {values.max().item():.2f}"]
+    said = [part.name, shape_text(part.shape), f"{values.min().item():.3g} to {values.max().item():.3g}"]
     if len(shape) == 1:
         said[1] += " units, row by row"
         axes = figure.add_subplot(grid[0, 2:])

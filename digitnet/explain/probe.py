@@ -77,8 +77,9 @@ def probe_layers(
 
 
 def _probe(fit: Representation, fit_targets: Tensor, measure: Representation, measure_targets: Tensor) -> ProbeResult:
-    ridge = fit_ridge(fit.features, fit_targets, penalty(fit.features))
-    preds = ridge.predict(measure.features)
+    size = scale(fit.features)  # of deep layers, numbers can be too small to be squared
+    features = fit.features / size
+    preds = fit_ridge(features, fit_targets, penalty(features)).predict(measure.features / size)
     return ProbeResult(
         name=fit.name,
         shape=fit.shape,
@@ -87,6 +88,12 @@ def _probe(fit: Representation, fit_targets: Tensor, measure: Representation, me
         measured=len(measure_targets),
         correct=int((preds == measure_targets).sum()),
     )
+
+
+def scale(features: Tensor) -> float:
+    """Return the standard deviation of all numbers of features (N, F) about their column's mean; 1 where it is 0."""
+    centred = features.double() - features.double().mean(0)
+    return centred.square().mean().sqrt().item() or 1.0
 
 
 def penalty(features: Tensor) -> float:
