@@ -171,6 +171,7 @@ CHANGES = {
     "weight_average": {"weight_average": 0.5},
     "schedule": {"schedule": "cosine"},
     "warmup": {"schedule": "cosine", "warmup": 0.5},
+    "cooldown": {"schedule": "trapezoid", "warmup": 0.0, "cooldown": 0.5},
     "step_epochs": {"schedule": "step", "step_epochs": 1, "step_factor": 0.5},
     "step_factor": {"schedule": "step", "step_epochs": 1, "step_factor": 0.25},
     "seed": {"seed": 1},

@@ -121,8 +121,9 @@ def test_a_run_says_how_it_ended(classifier, run_folder):
         epoch=2, epochs=9, step=8, learning_rate=1e-3, train_loss=1.0, train_accuracy=0.5, validation=metrics,
         logits=logits, best=False, images_per_s=100.0, elapsed_s=1.5, stop="patience",
     )  # fmt: skip
-    report = as_json(reports.run_report(run_folder, classifier.checkpoint, last))
+    report = as_json(reports.run_report(run_folder, classifier.checkpoint, last, run_folder / "curves.png"))
     assert report["checkpoint"] == str(run_folder / "best.safetensors")
+    assert report["curves"] == str(run_folder / "curves.png")
     assert (report["epochs_run"], report["stop"], report["total_s"]) == (2, "patience", 1.5)
     assert report["record"]["epoch"] == classifier.checkpoint.record.epoch
 
