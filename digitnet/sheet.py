@@ -26,6 +26,9 @@ _SOLID, _HOLE = 0.9, 0.01  # of its hull, and of the sheet: a dark patch that is
 _SLENDER, _SLIM = 3, 0.12  # times as long as wide, and of the sheet's narrower side: a 1, and no hole
 _LONGEST = 3  # times as long as wide: a sheet, and no stroke
 _BEYOND = 0.1  # of a dark part lies outside of a sheet: it is no ink
+_ALONG = np.linspace(0.1, 0.9, 30)  # where along a side its edge is looked at,
+_ACROSS, _INNER = np.array((-4, -3, -2, 3, 4, 5, 6, 7)), 3  # so many cells inside of it, and outside
+_FALL = 0.5  # of the way from paper to table: how far light falls there
 _NOTCHES = 0.05  # of a sheet may be dark from its edge inwards
 _SHADE = 0.35  # of the paper's brightness: a table is darker than a shadow
 _AT_EDGE = 3  # cells from the picture's edge
@@ -117,7 +120,28 @@ def _outline(cells: Grey, light: Mask) -> Points | None:
     if region.sum() < _LIGHT * max(_LEAST * light.size, int(enclosed(region).sum())):
         return None
     hull = convex_hull(region)
-    return hull if _is_sheet(cells, region, hull) else None
+    return hull if _is_sheet(cells, region, hull) and _has_edges(cells, region, hull) else None
+
+
+def _has_edges(cells: Grey, region: Mask, hull: Points) -> bool:
+    """Say whether light falls to dark at once along each side that lies in the picture.
+
+    It does where a sheet ends; a shadow's edge is soft, and beyond a ruled line the paper goes on.
+    """
+    corners = largest_quadrilateral(hull)
+    least = _FALL * (np.median(cells[region]) - np.median(cells[~region]))
+    for a, b in zip(corners, np.roll(corners, -1, axis=0), strict=True):
+        outwards = np.array([b[1] - a[1], a[0] - b[0]]) / np.linalg.norm(b - a)
+        outwards *= np.sign(outwards @ (a - corners.mean(axis=0)))
+        points = (a + _ALONG[:, None] * (b - a))[:, None] + _ACROSS[:, None] * outwards
+        x, y = np.floor(points).astype(int).transpose(2, 1, 0)  # (across, along) each
+        seen = ((x >= 0) & (y >= 0) & (x < cells.shape[1]) & (y < cells.shape[0])).all(axis=0)
+        if seen.any():
+            across = cells[y[:, seen], x[:, seen]]
+            inner, outer = across[:_INNER].mean(), across[_INNER:].max(axis=0).mean()
+            if inner - outer < least:
+                return False
+    return True
 
 
 def _largest_region(light: Mask) -> Mask:

@@ -81,8 +81,18 @@ class TestFindSheet:
 
     def test_paper_alone_is_no_sheet(self, glyphs):
         for seed, glyph in enumerate(glyphs):
-            for kind in ("plain", "shadow", "ruled", "chalk", "specks"):
-                assert sheet.find_sheet(greys(papers.photograph(glyph, seed, kind))) is None, kind
+            for kind in (
+                "plain",
+                "shadow",
+                "ruled",
+                "chalk",
+                "specks",
+                "ruled shadow",
+                "squared shadow",
+                "margin shadow",
+            ):
+                page = papers.photograph(glyph, seed, *kind.split())
+                assert sheet.find_sheet(greys(page)) is None, kind
 
 
 class TestBoldDigits:
