@@ -31,6 +31,7 @@ from digitnet.sheet import cut_sheet
 
 _BLANK = "the picture is blank: no ink stands out from the paper"
 _NOISE = "the picture is noise: nothing is written in it"
+_CREASE = 30  # times as long as wide: an edge between two halves, a fold, a hair
 _LEAST_RANGE = 0.03  # of black to white, over the whole picture
 _MANY_SPECKS = 5  # what has as many may be noise
 _SHADED_BORDER = 0.005  # of the border is ink: there may be a shadow
@@ -233,7 +234,7 @@ def keep_strokes(mask: Mask, tracks: Mask | None = None) -> Strokes:
 
 
 def _are_stray(boxes: Boxes, shape: tuple[int, ...]) -> Mask:
-    """Say which parts are thin strips along the edge of a picture of `shape`: (parts,) bool."""
+    """Say which parts are thin strips along the edge of a picture of `shape`, or creases across it: (parts,) bool."""
     height, width = shape
     top, left, bottom, right = boxes.T
     tall, wide = bottom - top, right - left
@@ -241,9 +242,8 @@ def _are_stray(boxes: Boxes, shape: tuple[int, ...]) -> Mask:
     # An upright line that only ends at an edge may be the stem of a 4; a level one from side to side is a rule.
     upright = (wide < 0.1 * width) & (tall > 3 * wide) & (at_left | at_right)
     level = (tall < 0.1 * height) & (wide > 3 * tall) & (at_top | at_bottom | (at_left & at_right))
-    stray: Mask = upright | level
-    if stray.all():  # a 1 that fills its picture
-        stray[:] = False
+    crease = (tall > _CREASE * wide) & at_top & at_bottom  # a 1 that fills its picture is not as thin
+    stray: Mask = upright | level | crease
     return stray
 
 

@@ -5,6 +5,7 @@ import numpy as np
 from digitnet.components import Boxes
 
 _WIDEST_DIGIT = 2.5  # widths to a height
+_LINE = 8  # widths to a height: a single part as low as this is a stroke, and no digits that touch
 _LEAST_SEVERAL = 0.65  # of the highest part: what is lower may be a part of the same digit
 _LEAST_GAP = 0.06  # of it: broken strokes leave less
 
@@ -13,14 +14,14 @@ def holds_several(boxes: Boxes) -> bool:
     """Say whether ink is that of several digits, so plainly that no network need be asked.
 
     They are apart, in a row or in a column, and about equally high; a digit whose strokes are broken has parts that
-    overlap, or small ones, or hardly a gap between them. Or it is wider than any digit.
+    overlap, or small ones, or hardly a gap between them. Or it is wider than any digit, and no single line.
 
     Args:
         boxes: (parts, 4), around the connected parts of the ink, without specks and rules; at least one.
     """
     tall, wide = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
     if np.ptp(boxes[:, [1, 3]]) > _WIDEST_DIGIT * np.ptp(boxes[:, [0, 2]]):
-        return True
+        return len(boxes) > 1 or bool(wide[0] < _LINE * tall[0])
     high = tall >= _LEAST_SEVERAL * tall.max()
     if high.sum() < 2:
         return False

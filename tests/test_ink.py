@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from digitnet import components, ink, normalise, paper
+from digitnet.errors import BlankError
 from digitnet.pictures import to_digit
 
 
@@ -38,6 +39,13 @@ class TestInk:
         grey[20:30, 20:30] = 0.8
         assert not paper.is_dark_on_light(grey)
         assert paper.is_dark_on_light(1 - grey)
+
+    @pytest.mark.parametrize("turns", range(4))
+    def test_a_slope_of_light_and_an_edge_of_it_are_blank(self, turns):
+        slope = np.tile(np.linspace(0, 1, 300, dtype=np.float32), (300, 1))
+        for page in (slope, 0.2 + 0.6 * (slope > 0.5)):
+            with pytest.raises(BlankError):
+                ink.map_ink(np.rot90(page, turns).astype(np.float32))
 
     def test_one_that_fills_its_picture_is_kept(self):
         one = Image.new("L", (60, 200), 255)

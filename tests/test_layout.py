@@ -170,6 +170,7 @@ class TestHoldsSeveral:
             [(20, 60, 40, 78), (20, 81, 40, 100)],  # a broken 8
             [(20, 20, 25, 60), (20, 68, 25, 110)],  # a broken 1
             [(20, 20, 60, 80), (30, 30, 50, 70)],  # one in the other
+            [(20, 60, 180, 66)],  # a line
         ],
     )
     def test_one(self, boxes):
