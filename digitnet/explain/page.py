@@ -11,8 +11,9 @@ from html import escape
 from PIL import Image
 
 from digitnet import __version__
+from digitnet.drawing import probability_text
 from digitnet.evaluation import Sureness
-from digitnet.explain.mistakes import Mistake, probability_text
+from digitnet.explain.mistakes import Mistake
 from digitnet.explain.scores import confusions
 from digitnet.metrics import Metrics
 
