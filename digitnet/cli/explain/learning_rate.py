@@ -47,7 +47,7 @@ def learning_rate(
     """
     chosen = configure(dict(ctx.params))
 
-    from digitnet.console.notes import note
+    from digitnet.console.notes import note_drawn
     from digitnet.console.rates import print_rates
     from digitnet.device import choose_device, keep_freed_memory
     from digitnet.range_test import range_test
@@ -69,4 +69,4 @@ def learning_rate(
             f"{rule.batch_size} of {len(digits):,} images of {printable(digits.name)}"
         )
         draw_rates(test, rule.learning_rate, output / FIGURE, source)
-        note(f"Drew {output / FIGURE}.")
+        note_drawn([output / FIGURE])

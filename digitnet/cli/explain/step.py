@@ -73,10 +73,9 @@ def step(
 
         print_step(explanation, ascii_)
     if output:
-        from digitnet.console.notes import note
+        from digitnet.console.notes import note_drawn
 
-        for path in draw_step(explanation, output):
-            note(f"Drew {path}.")
+        note_drawn(draw_step(explanation, output))
 
 
 RULES: tuple[OptimizerName | None, ...] = (None, *get_args(OptimizerName))

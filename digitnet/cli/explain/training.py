@@ -34,7 +34,7 @@ def training(
 
     from digitnet.checkpoint import load_checkpoint
     from digitnet.console.epochs import print_history
-    from digitnet.console.notes import note
+    from digitnet.console.notes import note_drawn
     from digitnet.explain.epochs import look_back
     from digitnet.training import new_model
 
@@ -42,7 +42,6 @@ def training(
         from digitnet.explain.strips import draw_strips  # which says at once that matplotlib is missing
     first = load_checkpoint(files[0])
     train, validation = _load(first, data_dir)
-    name = f"run {printable(folder)}"
     before = new_model(first.config, train)
     history = look_back(before, map(load_checkpoint, files), validation, first.config.train.loss)
     if json_:
@@ -50,8 +49,7 @@ def training(
     else:
         print_history(history, str(folder), ascii_)
     if output is not None:
-        for path in draw_strips(history, output, name):
-            note(f"Drew {path}.")
+        note_drawn(draw_strips(history, output, f"run {printable(folder)}"))
 
 
 def _load(first: Checkpoint, data_dir: Path | None) -> tuple[Digits, Digits]:

@@ -64,10 +64,9 @@ def unit(
 
         print_units(explanation)
     if output:
-        from digitnet.console.notes import note
+        from digitnet.console.notes import note_drawn
 
-        for path in (draw_units(explanation, output), draw_activations(output)):
-            note(f"Drew {path}.")
+        note_drawn((draw_units(explanation, output), draw_activations(output)))
 
 
 def _second(w2: str | None, b2: str | None) -> tuple[Matrix, Row] | None:
