@@ -17,11 +17,11 @@ data.folder data.labelled data.load
 models losses optim metrics stopping comparison summary capture gauge rejection calibration
 runs checkpoint evaluation suite
 engine training predictor numbers adapting range_test scalars
-explain.figures explain.units explain.unit_figure explain.activation_figure
+explain.figures explain.panels explain.units explain.unit_figure explain.activation_figure
 explain.calculus explain.toy explain.rules explain.steps explain.step_figures
 explain.trace explain.convolution explain.activity explain.probe explain.attribution explain.neighbours
 explain.counterfactual explain.references explain.explanation explain.report
-explain.panels explain.picture_figures explain.layer_figures explain.answer_figures explain.animation explain.gallery
+explain.picture_figures explain.layer_figures explain.answer_figures explain.animation explain.gallery
 explain.curves explain.mistakes explain.scores explain.page explain.evaluation explain.rates explain.epochs
 explain.strips
 console.tables console.notes console.answers console.networks console.evaluations reports

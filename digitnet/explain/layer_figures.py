@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 from matplotlib.patches import Rectangle
 
 from digitnet.explain.activity import most_active, shares
 from digitnet.explain.figures import GREEN, INK, figure_file, shape_text
-from digitnet.explain.panels import SIGNS, blank, counted, show_signed, signed_limit, two_places, write_beside
+from digitnet.explain.panels import SIGNS, blank, counted, fixed, show_numbers, show_signed, signed_limit, write_beside
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -86,11 +85,7 @@ def _draw_input(axes: Axes, conv: Convolution, channel: int) -> None:
 
 def _draw_kernel(axes: Axes, weights: Tensor) -> None:
     """Draw a kernel, (k, k), with its numbers."""
-    limit = signed_limit(weights)
-    show_signed(axes, weights, limit)
-    for (row, column), value in np.ndenumerate(weights.numpy()):
-        colour = "white" if abs(value) > 0.7 * limit else "black"
-        axes.text(column, row, two_places(value), ha="center", va="center", color=colour, fontsize=80 / len(weights))
+    show_numbers(axes, weights, decimals=2, fontsize=80 / len(weights))
     axes.set_title("the kernel\n(enlarged)", fontsize=12)
 
 
@@ -185,4 +180,4 @@ def draw_units(path: Path, explanation: Explanation) -> None:
 
 def _unit_lines(unit: DenseUnit) -> list[str]:
     bias = f"bias {unit.bias:+.2f}, " if unit.bias else ""
-    return [f"products sum to {unit.total - unit.bias:+.2f}", f"{bias}makes {two_places(unit.output)}"]
+    return [f"products sum to {unit.total - unit.bias:+.2f}", f"{bias}makes {fixed(unit.output)}"]

@@ -41,14 +41,24 @@ def show_signed(axes: Axes, values: Tensor, limit: float) -> None:
     bare(axes)
 
 
+def show_numbers(axes: Axes, values: Tensor, decimals: int, fontsize: float) -> None:
+    """Show numbers, (H, W), in colours, white at 0, with each number written into its place."""
+    limit = signed_limit(values)
+    show_signed(axes, values, limit)
+    for (row, column), value in np.ndenumerate(values.numpy()):
+        colour = "white" if abs(value) > 0.65 * limit else "black"
+        shown = fixed(value, decimals)
+        axes.text(column, row, shown, ha="center", va="center", color=colour, fontsize=fontsize)
+
+
 def counted(count: int, noun: str) -> str:
     """Say how many there are: 1 map, 2 maps."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def two_places(value: float | np.floating) -> str:
-    """Put a number into text with two decimals; what rounds to nought has no sign."""
-    return f"{round(float(value), 2) + 0.0:.2f}"
+def fixed(value: float | np.floating, decimals: int = 2) -> str:
+    """Put a number into text with so many decimals; what rounds to nought has no sign."""
+    return f"{round(float(value), decimals) + 0.0:.{decimals}f}"  # + 0.0 makes 0 of -0
 
 
 def signed_limit(*tensors: Tensor) -> float:
