@@ -15,7 +15,7 @@ from digitnet.calibration import Calibration
 from digitnet.checkpoint import TrainingRecord, save_checkpoint
 from digitnet.cli import app
 from digitnet.config import RunConfig, TrainConfig
-from digitnet.explain import references
+from digitnet.explain.image import references
 from digitnet.rejection import Thresholds
 
 OF_ALL = ["representations.png", "probe.png", "why.png", "neighbours.png", "smallest-change.png"]

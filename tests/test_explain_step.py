@@ -17,9 +17,9 @@ from digitnet.cli import app
 from digitnet.config import ActivationName, LossName, OptimizerName
 from digitnet.data.load import load_training
 from digitnet.errors import DataError
-from digitnet.explain import calculus, toy
-from digitnet.explain.rules import losses_by_rate, take_step
-from digitnet.explain.steps import explain_step
+from digitnet.explain.step import calculus, toy
+from digitnet.explain.step.rules import losses_by_rate, take_step
+from digitnet.explain.step.steps import explain_step
 from digitnet.models import build_activation
 from digitnet.recipes import build_config
 

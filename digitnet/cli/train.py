@@ -150,7 +150,7 @@ def _run(
     from digitnet.console.notes import training_view
     from digitnet.device import choose_device, keep_freed_memory
     from digitnet.engine import EpochResult
-    from digitnet.explain.curves import slim
+    from digitnet.explain.training.curves import slim
     from digitnet.runs import BEST, check_run_name
     from digitnet.training import train_run
 
@@ -200,7 +200,7 @@ def _with_found_rate(config: RunConfig, train: Digits) -> RunConfig:
 
 def _draw_curves(folder: Path, best: Checkpoint, history: list[Result]) -> Path | None:
     """Draw how training went, where there is matplotlib; return the file."""
-    from digitnet.explain.curves import draw_curves, gather_curves
+    from digitnet.explain.training.curves import draw_curves, gather_curves
     from digitnet.runs import CURVES, METRICS
 
     if find_spec("matplotlib") is None:

@@ -16,8 +16,8 @@ from digitnet.drawing import describe, draw_digit, draw_shades
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from digitnet.explain.counterfactual import Search
-    from digitnet.explain.explanation import Explanation, Kernels
+    from digitnet.explain.image.counterfactual import Search
+    from digitnet.explain.image.explanation import Explanation, Kernels
 
 BAR = 24  # characters, an even number of them
 WIDEST_KERNEL = 7

@@ -13,9 +13,9 @@ from digitnet.drawing import draw_digit
 
 if TYPE_CHECKING:
     from digitnet.config import LossName
-    from digitnet.explain.calculus import Array
-    from digitnet.explain.steps import StepExplanation
-    from digitnet.explain.toy import Batch
+    from digitnet.explain.step.calculus import Array
+    from digitnet.explain.step.steps import StepExplanation
+    from digitnet.explain.step.toy import Batch
 
 LOSSES: dict[LossName, tuple[str, str]] = {  # what P is, and what is added up for each image
     "cross-entropy": ("softmax(S): exp(S), divided by its row's sum", "-log(p of the target)"),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from digitnet.console.diagrams import beside, column, matrix, number, print_lines
 
 if TYPE_CHECKING:
-    from digitnet.explain.units import Bend, DenseLayer, Stack, Unit, UnitExplanation
+    from digitnet.explain.unit.units import Bend, DenseLayer, Stack, Unit, UnitExplanation
 
 WIDTH = 78  # of 80 columns, two are the indentation
 

@@ -1,4 +1,4 @@
-"""What figures of pixels share: one panel for a map, in greys or in colours that say above or below 0."""
+"""What figures of pixels and of numbers share: a panel for a map, in greys, or in colours that say above or below 0."""
 
 from __future__ import annotations
 

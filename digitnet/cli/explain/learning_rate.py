@@ -53,7 +53,7 @@ def learning_rate(
     from digitnet.range_test import range_test
 
     if output is not None:
-        from digitnet.explain.rates import draw_rates  # which says at once that matplotlib is missing
+        from digitnet.explain.training.rates import draw_rates  # which says at once that matplotlib is missing
     keep_freed_memory()
     choose_device(chosen.train.device)
     chosen, digits, _ = load_or_fall_back(chosen, data_dir, may_fall_back=dataset is None and config is None)

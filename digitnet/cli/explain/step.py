@@ -61,10 +61,10 @@ def step(
     rules = [config if name == optimizer else _configure(name, loss=loss, seed=seed) for name in RULES]
     digits = _load(dataset, data_dir)
 
-    from digitnet.explain.steps import explain_step
+    from digitnet.explain.step.steps import explain_step
 
     if output:  # that matplotlib is missing is said before anything is done
-        from digitnet.explain.step_figures import draw_step
+        from digitnet.explain.step.figures import draw_step
     explanation = explain_step(digits, config, rules, activation)
     if json_:
         print_json(asdict(explanation))

@@ -14,7 +14,7 @@ from digitnet.errors import DataError, printable
 if TYPE_CHECKING:
     from digitnet.checkpoint import Checkpoint
     from digitnet.data.digits import Digits
-    from digitnet.explain.epochs import History
+    from digitnet.explain.training.epochs import History
 
 
 def training(
@@ -35,11 +35,11 @@ def training(
     from digitnet.checkpoint import load_checkpoint
     from digitnet.console.epochs import print_history
     from digitnet.console.notes import note_drawn
-    from digitnet.explain.epochs import look_back
+    from digitnet.explain.training.epochs import look_back
     from digitnet.training import new_model
 
     if output is not None:
-        from digitnet.explain.strips import draw_strips  # which says at once that matplotlib is missing
+        from digitnet.explain.training.strips import draw_strips  # which says at once that matplotlib is missing
     first = load_checkpoint(files[0])
     train, validation = _load(first, data_dir)
     before = new_model(first.config, train)

@@ -10,16 +10,16 @@ import torch
 
 from digitnet.explain.figures import BLUE, INK, ORANGE, figure_file, shape_text
 from digitnet.explain.panels import show_numbers
-from digitnet.explain.rules import losses_by_rate
+from digitnet.explain.step.rules import losses_by_rate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from digitnet.explain.calculus import Array
-    from digitnet.explain.rules import Update
-    from digitnet.explain.steps import StepExplanation
-    from digitnet.explain.toy import Arrays
+    from digitnet.explain.step.calculus import Array
+    from digitnet.explain.step.rules import Update
+    from digitnet.explain.step.steps import StepExplanation
+    from digitnet.explain.step.toy import Arrays
 
 
 def draw_step(step: StepExplanation, folder: Path) -> list[Path]:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from digitnet.explain.activity import most_active
-from digitnet.explain.epochs import History, Snapshot
 from digitnet.explain.figures import AMOUNT, INK, figure_file, shape_text
 from digitnet.explain.panels import SIGNS, bare, show_signed, signed_limit
+from digitnet.explain.training.epochs import History, Snapshot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -17,8 +17,8 @@ from matplotlib.font_manager import findfont
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from digitnet.atomic import write_atomically
-from digitnet.explain.convolution import Convolution, Window
 from digitnet.explain.figures import GREEN, INK, SIGNED, shape_text
+from digitnet.explain.image.convolution import Convolution, Window
 from digitnet.explain.panels import fixed, signed_limit
 
 WIDTH, HEIGHT = 1200, 800

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL import Image
 
-    from digitnet.explain.explanation import Explanation
+    from digitnet.explain.image.explanation import Explanation
     from digitnet.explain.trace import Representation
 
 READ_SIDE = 400  # pixels; a panel has no more

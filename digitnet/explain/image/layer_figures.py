@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from digitnet.explain.activity import Block, DenseUnit
-    from digitnet.explain.convolution import Convolution, Variant
-    from digitnet.explain.explanation import Explanation, Kernels
+    from digitnet.explain.image.convolution import Convolution, Variant
+    from digitnet.explain.image.explanation import Explanation, Kernels
     from digitnet.explain.trace import Stage
 
 PAIRS = 4  # kernels with their maps in a row

@@ -13,8 +13,8 @@ from PIL import Image
 from digitnet import __version__
 from digitnet.drawing import probability_text
 from digitnet.evaluation import Sureness
-from digitnet.explain.mistakes import Mistake
-from digitnet.explain.scores import confusions
+from digitnet.explain.evaluation.figures import confusions
+from digitnet.explain.evaluation.mistakes import Mistake
 from digitnet.metrics import Metrics
 
 GENERATOR = '<meta name="generator" content="digitnet eval --report">'
