@@ -71,10 +71,11 @@ def _predict(classifier: Classifier, file: Path) -> Prediction:
     (answer,) = classifier.predict_files([file], show=True)
     if isinstance(answer, Unreadable):
         raise PictureError(answer.error)
-    if answer.reason == "blank":
-        raise BlankError(
-            f"{printable(file)} is blank: no ink stands out from the paper, so there is nothing to explain"
+    if answer.digit is None:
+        found = (
+            "noise: nothing is written in it" if answer.reason == "noise" else "blank: no ink stands out from the paper"
         )
+        raise BlankError(f"{printable(file)} is {found}, so there is nothing to explain")
     if answer.reason:
         note(f"predict turns this picture away ({answer.reason}); here is what the network makes of it all the same.")
     return answer
