@@ -17,6 +17,7 @@ from digitnet.recipes import build_config
 if TYPE_CHECKING:
     from digitnet.data.digits import Digits
 
+LARGEST_RATE = 1e6  # of larger ones, no figure could be read
 STROKES = 100  # drawn for a step that takes three of them
 
 
@@ -86,6 +87,8 @@ def _configure(optimizer: OptimizerName | None, **settings: Any) -> TrainConfig:
     rule: dict[str, Any] = {"optimizer": optimizer} if optimizer else {"optimizer": "sgd", "momentum": 0.0}
     chosen = {name: value for name, value in settings.items() if value is not None}
     try:
+        if chosen.get("learning_rate", 0.0) > LARGEST_RATE:
+            raise ValueError(f"learning_rate must be at most {LARGEST_RATE:,.0f} here, not {chosen['learning_rate']:g}")
         return build_config(kind="mlp", overrides=rule | chosen).train
     except ValueError as error:
         raise UsageError(str(error)) from error
