@@ -1,13 +1,17 @@
-"""Numbers laid out as on paper: matrices in brackets, several beside each other. All of it is ASCII."""
+"""Numbers laid out as on paper: matrices in brackets, several beside each other; bars, and long lines broken."""
 
 from __future__ import annotations
 
 import math
 import sys
+import textwrap
 from collections.abc import Sequence
+
+from digitnet.drawing import has_blocks
 
 DIGITS = 4  # significant ones, of what is shown
 MOST_DECIMALS = 8
+WIDTH = 78  # of 80 columns, two are the indentation
 
 
 def encoding(ascii_only: bool) -> str | None:
@@ -60,6 +64,16 @@ def _padded(lines: list[str], height: int) -> list[str]:
     above = (height - len(lines)) // 2
     below = height - len(lines) - above
     return [" " * width] * above + [f"{line:<{width}}" for line in lines] + [" " * width] * below
+
+
+def bar(share: float, width: int, encoding: str | None) -> str:
+    """Draw a share, in [0, 1], as a bar of at most `width` characters, for a stream of an encoding."""
+    return ("\u2588" if has_blocks(encoding) else "#") * round(width * share)
+
+
+def print_wrapped(line: str, indent: int) -> None:
+    """Print a line, indented; what goes beyond ``WIDTH`` on lines of its own, indented by `indent` more."""
+    print_lines(textwrap.wrap(line, WIDTH, subsequent_indent=" " * indent))
 
 
 def print_lines(lines: Sequence[str], indent: int = 2) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from digitnet.console.diagrams import beside, column, encoding, matrix, number, print_lines
+from digitnet.console.diagrams import WIDTH, beside, column, encoding, matrix, number, print_lines, print_wrapped
 from digitnet.drawing import draw_digit
 
 if TYPE_CHECKING:
@@ -65,7 +64,6 @@ RULES = {
         "W -= learning_rate * (m / (1 - 0.9)) / (sqrt(v / (1 - 0.999)) + 1e-8)",
     ),
 }
-WIDTH = 78
 
 
 def print_step(step: StepExplanation, ascii_only: bool) -> None:
@@ -109,7 +107,7 @@ def _print_sum(name: str, terms: Sequence[tuple[float, float]], result: float, b
     written = " + ".join(f"{number(a)} * {number(b)}" for a, b in terms)
     ending = "" if bias is None else f" + {number(bias)}"
     line = f"{name} = {written}{ending} = {number(result)}".replace("+ -", "- ")
-    print_lines(textwrap.wrap(line, WIDTH, subsequent_indent="    "))
+    print_wrapped(line, 4)
 
 
 def _print_forward(step: StepExplanation) -> None:
