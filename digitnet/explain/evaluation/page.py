@@ -98,6 +98,11 @@ def page(
         f'<p class="quiet">Made by digitnet {escape(__version__)}, by digitnet eval --report. '
         "Every number and every picture on this page is of this evaluation; nothing is loaded from elsewhere.</p>",
     ]
+    return _document(title, body)
+
+
+def _document(title: str, body: Sequence[str]) -> str:
+    """Put the parts of a body into a page that may open nothing but what it holds."""
     return "\n".join(
         [
             "<!doctype html>",
