@@ -28,7 +28,7 @@ explain.training.curves explain.training.rates explain.training.epochs explain.t
 explain.evaluation.mistakes explain.evaluation.figures explain.evaluation.page explain.evaluation.report
 console.tables console.notes console.answers console.networks console.evaluations reports
 console.diagrams console.units console.steps console.explanations console.rates console.epochs
-cli.options cli.train_options cli.train cli.adapt cli.eval cli.predict cli.info
+cli.options cli.train_options cli.configuration cli.train cli.adapt cli.eval cli.predict cli.info
 cli.explain.options cli.explain.unit cli.explain.step cli.explain.image
 cli.explain.learning_rate cli.explain.training cli.explain cli
 """

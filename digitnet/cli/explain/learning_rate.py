@@ -7,9 +7,9 @@ from dataclasses import asdict
 import typer
 
 from digitnet.cli import train_options as option
+from digitnet.cli.configuration import configure, load_or_fall_back
 from digitnet.cli.explain.options import AsciiOption, FiguresOption, JsonOption
 from digitnet.cli.options import DataDirOption, print_json
-from digitnet.cli.train import configure, load_or_fall_back
 from digitnet.errors import printable
 
 FIGURE = "learning-rate.png"
