@@ -116,6 +116,7 @@ def test_how_sure_it_is_stands_in_eval_and_info(run_folder):
         (["train", "--learning-rate", "fast"], "--learning-rate takes a number such as 0.01, or auto, not 'fast'"),
         (["train", "--output", "", "--dataset", "strokes"], "error: --output is given, but empty"),
         (["eval", "--dataset="], "error: --dataset is given, but empty"),
+        (["eval", "--report", ""], "error: --report is given, but empty"),
         (["adapt", "hand", "--data-dir", ""], "error: --data-dir is given, but empty"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

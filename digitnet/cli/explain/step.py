@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
+from digitnet.cli import train_options as option
 from digitnet.cli.explain.options import AsciiOption, FiguresOption, JsonOption
 from digitnet.cli.options import DataDirOption, choices, print_json
 from digitnet.config import ActivationName, LossName, OptimizerName, TrainConfig
@@ -18,18 +19,12 @@ if TYPE_CHECKING:
     from digitnet.data.digits import Digits
 
 LARGEST_RATE = 1e6  # of larger ones, no figure could be read
+RULES: tuple[OptimizerName | None, ...] = (None, *get_args(OptimizerName))  # None is the plain one
 STROKES = 100  # drawn for a step that takes three of them
 
 
 def step(
-    dataset: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME|DIR",
-            help="mnist; strokes, which are built in; or a folder with sub-folders 0 to 9 or IDX files. "
-            "Left out: mnist, and strokes where there is none.",
-        ),
-    ] = None,
+    dataset: option.Dataset = None,
     data_dir: DataDirOption = None,
     activation: Annotated[
         ActivationName, typer.Option(metavar="NAME", help=f"Between the two layers: {choices(ActivationName)}.")
@@ -77,9 +72,6 @@ def step(
         from digitnet.console.notes import note_drawn
 
         note_drawn(draw_step(explanation, output))
-
-
-RULES: tuple[OptimizerName | None, ...] = (None, *get_args(OptimizerName))
 
 
 def _configure(optimizer: OptimizerName | None, **settings: Any) -> TrainConfig:

@@ -138,12 +138,12 @@ def draw_block(path: Path, block: Block) -> None:
 
 
 def _stage_lines(stage: Stage) -> list[str]:
-    counted = shares(stage)
+    share = shares(stage)
     lines = [stage.layer.name.rpartition(".")[2], stage.layer.kind, shape_text(stage.output.shape)]
-    if counted.after < counted.before and "Pool" in stage.layer.kind:
-        lines.append(f"keeps {counted.after / counted.before:.0%} of the numbers")
-    if counted.zeros > 0:
-        lines.append(f"{counted.zeros:.0%} are 0")
+    if share.after < share.before and "Pool" in stage.layer.kind:
+        lines.append(f"keeps {share.after / share.before:.0%} of the numbers")
+    if share.zeros > 0:
+        lines.append(f"{share.zeros:.0%} are 0")
     return lines
 
 
