@@ -43,7 +43,7 @@ def learning_rate(
 ) -> None:
     """Train a new network at ever larger learning rates, and see which are too small, good and too large.
 
-    The options are those of train; a run folder's config.toml has them all.
+    The options are the most used of train's; a run folder's config.toml, by --config, has them all.
     """
     chosen = configure(dict(ctx.params))
 
