@@ -1,4 +1,4 @@
-"""Digits and other arrays drawn in the terminal; in words, what was done to a picture, and how sure an answer is."""
+"""Digits and other arrays drawn in the terminal; numbers, and what was done to a picture, put into text."""
 
 from __future__ import annotations
 
@@ -59,6 +59,11 @@ def has_blocks(encoding: str | None) -> bool:
     except (UnicodeEncodeError, LookupError):
         return False
     return True
+
+
+def fixed(value: float | np.floating, decimals: int = 2) -> str:
+    """Put a number into text with so many decimals; what rounds to nought has no sign."""
+    return f"{round(float(value), decimals) + 0.0:.{decimals}f}"  # + 0.0 makes 0 of -0
 
 
 def probability_text(prob: float) -> str:

@@ -7,7 +7,7 @@ import sys
 import textwrap
 from collections.abc import Sequence
 
-from digitnet.drawing import has_blocks
+from digitnet.drawing import fixed, has_blocks
 
 DIGITS = 4  # significant ones, of what is shown
 MOST_DECIMALS = 8
@@ -47,7 +47,7 @@ def matrix(rows: Sequence[Sequence[float]], decimals: int | None = None) -> list
         decimals: How many to show; None is what the numbers need.
     """
     shown = decimals_of([value for row in rows for value in row]) if decimals is None else decimals
-    texts = [[f"{value + 0.0:.{shown}f}" for value in row] for row in rows]
+    texts = [[fixed(value, shown) for value in row] for row in rows]
     width = max((len(text) for row in texts for text in row), default=0)
     return ["[ " + "  ".join(f"{text:>{width}}" for text in row) + " ]" for row in texts]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from digitnet.console.diagrams import WIDTH, beside, column, encoding, matrix, number, print_lines, print_wrapped
-from digitnet.drawing import draw_digit
+from digitnet.drawing import draw_digit, fixed
 
 if TYPE_CHECKING:
     from digitnet.config import LossName
@@ -165,7 +165,7 @@ def _print_check(step: StepExplanation) -> None:
         for place in np.ndindex(values.shape):
             label = f"{name}[{','.join(str(i + 1) for i in place)}]"
             ways = (found[name], check.autograd[name], check.differences[name], step.update.parameters[name])
-            shown = "".join(f"{round(float(way[place]), 8) + 0.0:14.8f}" for way in ways)  # + 0.0 makes 0 of -0
+            shown = "".join(f"{fixed(float(way[place]), 8):>14}" for way in ways)
             print_lines([f"{label:8}{values[place]:8.1f}{shown}"])
     print_lines(
         [

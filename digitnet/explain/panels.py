@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from torch import Tensor
 
+from digitnet.drawing import fixed
 from digitnet.explain.figures import INK, SIGNED
 
 SIGNS = "orange: below 0, white: 0, purple: above 0"
@@ -54,11 +55,6 @@ def show_numbers(axes: Axes, values: Tensor, decimals: int, fontsize: float) -> 
 def counted(count: int, noun: str) -> str:
     """Say how many there are: 1 map, 2 maps."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
-def fixed(value: float | np.floating, decimals: int = 2) -> str:
-    """Put a number into text with so many decimals; what rounds to nought has no sign."""
-    return f"{round(float(value), decimals) + 0.0:.{decimals}f}"  # + 0.0 makes 0 of -0
 
 
 def signed_limit(*tensors: Tensor) -> float:

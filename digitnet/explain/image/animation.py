@@ -17,9 +17,10 @@ from matplotlib.font_manager import findfont
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from digitnet.atomic import write_atomically
+from digitnet.drawing import fixed
 from digitnet.explain.figures import GREEN, INK, SIGNED, shape_text
 from digitnet.explain.image.convolution import Convolution, Window
-from digitnet.explain.panels import fixed, signed_limit
+from digitnet.explain.panels import signed_limit
 
 WIDTH, HEIGHT = 1200, 800
 MAP_SIDE = 392  # of the input and of the feature map, at most

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from matplotlib.patches import Rectangle
 
+from digitnet.drawing import fixed
 from digitnet.explain.activity import most_active, shares
 from digitnet.explain.figures import GREEN, INK, figure_file, shape_text
-from digitnet.explain.panels import SIGNS, blank, counted, fixed, show_numbers, show_signed, signed_limit, write_beside
+from digitnet.explain.panels import SIGNS, blank, counted, show_numbers, show_signed, signed_limit, write_beside
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
