@@ -9,7 +9,7 @@ from conftest import ROOT, run_python
 # From the bottom up, a layer a line. A module may import only what stands before it.
 LAYERS = """
 errors values config
-atomic recipes device arrays components hull modes decoding normalise paper sheet ruling marks blots ink
+atomic recipes device arrays components hull modes decoding normalise paper sheet ruling marks parts blots ink
 several seams layout segments pictures drawing
 data.glyphs data.letters data.templates data.pen data.stream data.strokes data.nondigits
 data.idx data.digits data.augment data.variants data.cache data.mnist
@@ -42,6 +42,7 @@ PICTURES = [
     "paper",
     "sheet",
     "marks",
+    "parts",
     "ink",
     "blots",
     "several",
