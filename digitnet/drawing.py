@@ -1,4 +1,4 @@
-"""Digits and other arrays drawn in the terminal, and in words what was done to a picture."""
+"""Digits and other arrays drawn in the terminal; numbers, and what was done to a picture, put into text."""
 
 from __future__ import annotations
 
@@ -59,6 +59,16 @@ def has_blocks(encoding: str | None) -> bool:
     except (UnicodeEncodeError, LookupError):
         return False
     return True
+
+
+def fixed(value: float | np.floating, decimals: int = 2) -> str:
+    """Put a number into text with so many decimals; what rounds to nought has no sign."""
+    return f"{round(float(value), decimals) + 0.0:.{decimals}f}"  # + 0.0 makes 0 of -0
+
+
+def probability_text(prob: float) -> str:
+    """Put a probability into per cent; no network is certain, so none is 0 or 100."""
+    return ">99.99%" if prob > 0.9999 else "<0.01%" if prob < 0.0001 else f"{prob:.2%}"
 
 
 def describe(steps: Steps) -> str:

@@ -1,18 +1,17 @@
-"""Where the ink is in a grey picture: threshold, strokes, specks.
+"""Where the ink is in a grey picture: the threshold, and a map of the strokes.
 
-From a grey picture to a clean map of ink, cropped to the digit. What it lies on is paper.py's matter; how large and
-how thick MNIST would draw it, normalise.py's. Arrays only: no files, no picture modes.
+From a grey picture to a clean map of ink, cropped to the digit. What it lies on is paper.py's matter; which parts of
+it are strokes, parts.py's; how large and how thick MNIST would draw it, normalise.py's. Arrays only: no files, no
+picture modes.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
 from digitnet.blots import is_blot
-from digitnet.components import Boxes, Components, connected, extent
+from digitnet.components import Boxes, extent
 from digitnet.errors import BlankError, NoiseError
-from digitnet.marks import find_marks
 from digitnet.paper import (
     CLOSE_WINDOW,
     LEAST_CONTRAST,
@@ -26,12 +25,12 @@ from digitnet.paper import (
     is_noise,
     near_paper,
 )
+from digitnet.parts import keep_strokes
 from digitnet.ruling import Cleared, inside_of, remove_lines
 from digitnet.sheet import cut_sheet
 
 _BLANK = "the picture is blank: no ink stands out from the paper"
 _NOISE = "the picture is noise: nothing is written in it"
-_CREASE = 30  # times as long as wide: an edge between two halves, a fold, a hair
 _LEAST_RANGE = 0.03  # of black to white, over the whole picture
 _MANY_SPECKS = 5  # what has as many may be noise
 _SHADED_BORDER = 0.005  # of the border is ink: there may be a shadow
@@ -67,21 +66,6 @@ class InkMap:
     """Whether this map is of a sheet that lies in the picture."""
     tilt: float
     """How far the sheet lay turned clockwise, in degrees, and has been turned back."""
-
-
-class Strokes(NamedTuple):
-    """What of a map of ink are strokes."""
-
-    mask: Mask
-    """(height, width) bool."""
-    boxes: Boxes
-    """(parts, 4): around each connected part."""
-    specks: int
-    """How many other parts were left out."""
-    outlines: int
-    """How many outlines around the rest were."""
-    bars: int
-    """How many lines below or above the rest were."""
 
 
 def map_ink(grey: Grey, *, straighten: bool = False) -> InkMap:
@@ -208,50 +192,6 @@ def ink_threshold(ink: Grey) -> float:
     # it only tells how dark ink is; 0.4 of that is where a stroke's edge is taken to be.
     ink_level = float((mass[-1] - mass[split]) / above[split])
     return max(0.4 * ink_level, floor)
-
-
-def keep_strokes(mask: Mask, tracks: Mask | None = None) -> Strokes:
-    """Drop specks, strips along the picture's edge (shadows, the next line on the page), and marks about the digit.
-
-    Args:
-        mask: (height, width) bool: what is darker than paper.
-        tracks: (height, width) bool: where ruled lines were, if there were any.
-    """
-    parts = connected(mask)
-    stray = _are_stray(parts.box, mask.shape)
-    if tracks is not None and len(stray):
-        stray |= _are_remnants(parts, mask, tracks)
-    if stray.all():
-        return Strokes(np.zeros_like(mask), parts.box[:0], len(stray), 0, 0)
-    outlines, bars = find_marks(mask, parts, ~stray & (parts.area >= 3))
-    used = ~stray & ~outlines & ~bars
-    largest = parts.area[used].max()
-    kept = used & (parts.area >= 0.02 * largest) & (parts.area >= 3)
-    result = mask.copy()
-    result[mask] = kept[parts.labels]
-    dropped = ~kept & ~outlines & ~bars
-    return Strokes(result, parts.box[kept], int(dropped.sum()), int(outlines.sum()), int(bars.sum()))
-
-
-def _are_stray(boxes: Boxes, shape: tuple[int, ...]) -> Mask:
-    """Say which parts are thin strips along the edge of a picture of `shape`, or creases across it: (parts,) bool."""
-    height, width = shape
-    top, left, bottom, right = boxes.T
-    tall, wide = bottom - top, right - left
-    at_left, at_right, at_top, at_bottom = left == 0, right == width, top == 0, bottom == height
-    # An upright line that only ends at an edge may be the stem of a 4; a level one from side to side is a rule.
-    upright = (wide < 0.1 * width) & (tall > 3 * wide) & (at_left | at_right)
-    level = (tall < 0.1 * height) & (wide > 3 * tall) & (at_top | at_bottom | (at_left & at_right))
-    crease = (tall > _CREASE * wide) & at_top & at_bottom  # a 1 that fills its picture is not as thin
-    stray: Mask = upright | level | crease
-    return stray
-
-
-def _are_remnants(parts: Components, mask: Mask, tracks: Mask) -> Mask:
-    """Say which parts lie almost wholly on the tracks of ruled lines: what is left where lines cross or are smeared."""
-    on_track = np.bincount(parts.labels, weights=tracks[mask], minlength=len(parts.area))
-    remnant: Mask = (on_track > 0.8 * parts.area) & (parts.area < 0.25 * parts.area.max())
-    return remnant
 
 
 def widen(mask: Mask) -> Mask:

@@ -1,6 +1,6 @@
 """The learning-rate range test: a few seconds of training at ever larger rates, and the rate that they suggest.
 
-Training by that rate is in ``engine.py``; how the test is drawn is in ``explain/rates.py``.
+Training by that rate is in ``engine.py``; how the test is drawn is in ``explain/training/rates.py``.
 """
 
 from __future__ import annotations

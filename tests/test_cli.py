@@ -112,12 +112,11 @@ def test_how_sure_it_is_stands_in_eval_and_info(run_folder):
     [
         (["train", "--lr", "0.1"], "no such option: --lr (it is called --learning-rate); see digitnet train --help"),
         (["train", "--epochs", "1e3"], "'--epochs': a whole number is needed, such as 10; see"),
-        (
-            ["train", "--learning-rate", "fast"],
-            "--learning-rate takes a number such as 0.01, or auto, not",
-        ),
+        (["train", "--momentum", "fast"], "'--momentum': a number is needed, such as 0.1; see"),
+        (["train", "--learning-rate", "fast"], "--learning-rate takes a number such as 0.01, or auto, not 'fast'"),
         (["train", "--output", "", "--dataset", "strokes"], "error: --output is given, but empty"),
         (["eval", "--dataset="], "error: --dataset is given, but empty"),
+        (["eval", "--report", ""], "error: --report is given, but empty"),
         (["adapt", "hand", "--data-dir", ""], "error: --data-dir is given, but empty"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from digitnet.config import MLPConfig, RunConfig, TrainConfig
 from digitnet.data.load import load_training
 from digitnet.engine import EpochResult, StepResult, fit
-from digitnet.explain.curves import draw_curves, gather_curves, slim
+from digitnet.explain.training.curves import draw_curves, gather_curves, slim
 from digitnet.metrics import Metrics
 from digitnet.training import new_model
 

@@ -32,6 +32,7 @@ def test_a_number_that_is_not_0_does_not_become_0():
 def test_matrices_stand_in_columns():
     assert matrix([(1, -2.5), (10, -0.0)]) == ["[  1.0  -2.5 ]", "[ 10.0   0.0 ]"]
     assert column([1, -2], decimals=1) == ["[  1.0 ]", "[ -2.0 ]"]
+    assert column([-0.001, 0.5], decimals=2) == ["[ 0.00 ]", "[ 0.50 ]"]
 
 
 def test_drawings_stand_beside_each_other_in_the_middle():

@@ -22,8 +22,8 @@ from digitnet.console.epochs import answer_lines, history_lines, kernel_lines
 from digitnet.data.digits import Digits
 from digitnet.data.load import load_training
 from digitnet.errors import DataError
-from digitnet.explain.epochs import hidden_of, look_back, nearest_mean, project
-from digitnet.explain.strips import columns, draw_strips, strongest
+from digitnet.explain.training.epochs import hidden_of, look_back, nearest_mean, project
+from digitnet.explain.training.strips import columns, draw_strips, strongest
 from digitnet.runs import find_epochs
 from digitnet.training import new_model, train_run
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from explained import CONFIGS, digits, network
 
-from digitnet.explain.attribution import TOLERANCE, attribute
+from digitnet.explain.image.attribution import TOLERANCE, attribute
 
 
 def image(index=0):

@@ -7,7 +7,7 @@ from explained import CNNS, MLPS, digits, network
 from scipy.signal import correlate2d
 
 from digitnet.errors import UsageError
-from digitnet.explain.convolution import (
+from digitnet.explain.image.convolution import (
     choose_convolution,
     compare_windows,
     convolution_names,

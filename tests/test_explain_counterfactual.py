@@ -5,8 +5,8 @@ import pytest
 import torch
 from explained import CONFIGS, digits, network
 
-from digitnet.explain import counterfactual
-from digitnet.explain.counterfactual import find_changes, search, shifted, strokes, with_stroke, without_stroke
+from digitnet.explain.image import counterfactual
+from digitnet.explain.image.counterfactual import find_changes, search, shifted, strokes, with_stroke, without_stroke
 
 KINDS = {"shift": shifted, "added stroke": with_stroke, "removed stroke": without_stroke}
 

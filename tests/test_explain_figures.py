@@ -11,11 +11,11 @@ from PIL import Image
 from scipy.signal import correlate2d
 
 from digitnet.explain.activity import blocks
-from digitnet.explain.animation import positions, save_animation, save_step
-from digitnet.explain.convolution import compare_windows, read_convolution
-from digitnet.explain.explanation import Kernels
 from digitnet.explain.figures import SIGNED
-from digitnet.explain.layer_figures import draw_block, draw_kernels, draw_windows
+from digitnet.explain.image.animation import positions, save_animation, save_step
+from digitnet.explain.image.convolution import compare_windows, read_convolution
+from digitnet.explain.image.explanation import Kernels
+from digitnet.explain.image.layer_figures import draw_block, draw_kernels, draw_windows
 from digitnet.explain.trace import trace
 
 

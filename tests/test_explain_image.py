@@ -15,7 +15,7 @@ from digitnet.calibration import Calibration
 from digitnet.checkpoint import TrainingRecord, save_checkpoint
 from digitnet.cli import app
 from digitnet.config import RunConfig, TrainConfig
-from digitnet.explain import references
+from digitnet.explain.image import references
 from digitnet.rejection import Thresholds
 
 OF_ALL = ["representations.png", "probe.png", "why.png", "neighbours.png", "smallest-change.png"]
@@ -150,12 +150,16 @@ def test_what_is_not_there_is_said_in_a_line(option, said, tmp_path, digit_files
     assert done.stderr.splitlines()[-1] == f"error: {said}"
 
 
-def test_blank_and_unreadable_pictures_are_said_in_a_line(tmp_path):
+def test_blank_noisy_and_unreadable_pictures_are_said_in_a_line(tmp_path):
     checkpoint = save_network(tmp_path / "net.safetensors", "mlp")
     blank = save_png(tmp_path / "blank.png", np.full((40, 40), 255, np.uint8))
     done = explain(blank, "--checkpoint", checkpoint)
     assert done.exit_code == 3
     assert "blank: no ink stands out from the paper, so there is nothing to explain" in done.stderr
+    noise = np.random.default_rng(0).integers(0, 256, (200, 200), dtype=np.uint8)
+    done = explain(save_png(tmp_path / "noise.png", noise), "--checkpoint", checkpoint)
+    assert done.exit_code == 3
+    assert done.stderr.endswith("noise: nothing is written in it, so there is nothing to explain\n")
     done = explain(tmp_path / "missing.png", "--checkpoint", checkpoint)
     assert (done.exit_code, done.stdout) == (3, "")
     assert "missing.png" in done.stderr

@@ -6,7 +6,7 @@ import pytest
 import torch
 from explained import CONFIGS, digits, network
 
-from digitnet.explain.neighbours import mean_digit, nearest_by_each
+from digitnet.explain.image.neighbours import mean_digit, nearest_by_each
 from digitnet.explain.trace import last_hidden, represent
 
 

@@ -8,7 +8,7 @@ import torch
 from explained import CONFIGS, digits, network
 from sklearn.linear_model import Ridge
 
-from digitnet.explain.probe import fit_ridge, penalty, probe_layers
+from digitnet.explain.image.probe import fit_ridge, penalty, probe_layers
 from digitnet.explain.trace import represent
 
 

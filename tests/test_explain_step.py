@@ -17,9 +17,9 @@ from digitnet.cli import app
 from digitnet.config import ActivationName, LossName, OptimizerName
 from digitnet.data.load import load_training
 from digitnet.errors import DataError
-from digitnet.explain import calculus, toy
-from digitnet.explain.rules import losses_by_rate, take_step
-from digitnet.explain.steps import explain_step
+from digitnet.explain.step import calculus, toy
+from digitnet.explain.step.rules import losses_by_rate, take_step
+from digitnet.explain.step.steps import explain_step
 from digitnet.models import build_activation
 from digitnet.recipes import build_config
 
@@ -214,6 +214,15 @@ def test_json_holds_every_number():
     assert document["update"] == document["rules"][5]
 
 
+@pytest.mark.parametrize("loss", ["cross-entropy", "bce"])
+def test_a_step_so_large_that_the_loss_is_infinite_is_shown_all_the_same(loss):
+    done = run("--json", "--loss", loss, "--learning-rate", 1e6)
+    assert done.stderr == ""
+    document = json.loads(done.stdout, parse_constant=pytest.fail)  # of Infinity and NaN, which are no JSON
+    assert document["update"]["loss"] is None
+    assert document["forward"]["loss"] > 0
+
+
 def test_figures_are_drawn(tmp_path):
     done = run("--output", tmp_path)
     names = ["forward.png", "update.png", "rules.png", "rates.png"]
@@ -230,6 +239,9 @@ def test_without_mnist_strokes_are_taken_and_it_is_said():
     assert CliRunner().invoke(app, ["explain", "step", "--dataset", "mnist"]).exit_code == 1
 
 
-def test_a_wrong_learning_rate_is_refused_in_a_line():
-    done = run("--learning-rate", 0)
-    assert (done.exit_code, done.stderr) == (2, "error: learning_rate must be above 0, not 0.0\n")
+@pytest.mark.parametrize(
+    ("rate", "said"), [(0, "above 0, not 0.0"), ("nan", "above 0, not nan"), (1e7, "at most 1,000,000 here, not 1e+07")]
+)
+def test_a_wrong_learning_rate_is_refused_in_a_line(rate, said):
+    done = run("--learning-rate", rate)
+    assert (done.exit_code, done.stderr) == (2, f"error: learning_rate must be {said}\n")

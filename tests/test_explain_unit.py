@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 from digitnet.cli import app
 from digitnet.config import ActivationName
 from digitnet.errors import UsageError
-from digitnet.explain.activation_figure import sample
-from digitnet.explain.calculus import activate, slope
-from digitnet.explain.units import explain_units, measure_rounding, second_layer, walk
+from digitnet.explain.step.calculus import activate, slope
+from digitnet.explain.unit.activations import sample
+from digitnet.explain.unit.units import explain_units, measure_rounding, second_layer, walk
 
 
 def run(*arguments):

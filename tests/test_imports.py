@@ -9,7 +9,7 @@ from conftest import ROOT, run_python
 # From the bottom up, a layer a line. A module may import only what stands before it.
 LAYERS = """
 errors values config
-atomic recipes device arrays components hull modes decoding normalise paper sheet ruling marks blots ink
+atomic recipes device arrays components hull modes decoding normalise paper sheet ruling marks parts blots ink
 several seams layout segments pictures drawing
 data.glyphs data.letters data.templates data.pen data.stream data.strokes data.nondigits
 data.idx data.digits data.augment data.variants data.cache data.mnist
@@ -17,16 +17,18 @@ data.folder data.labelled data.load
 models losses optim metrics stopping comparison summary capture gauge rejection calibration
 runs checkpoint evaluation suite
 engine training predictor numbers adapting range_test scalars
-explain.figures explain.units explain.unit_figure explain.activation_figure
-explain.calculus explain.toy explain.rules explain.steps explain.step_figures
-explain.trace explain.convolution explain.activity explain.probe explain.attribution explain.neighbours
-explain.counterfactual explain.references explain.explanation explain.report
-explain.panels explain.picture_figures explain.layer_figures explain.answer_figures explain.animation explain.gallery
-explain.curves explain.mistakes explain.scores explain.page explain.evaluation explain.rates explain.epochs
-explain.strips
+explain.figures explain.panels explain.trace explain.activity
+explain.unit.units explain.unit.figure explain.unit.activations
+explain.step.calculus explain.step.toy explain.step.rules explain.step.steps explain.step.figures
+explain.image.convolution explain.image.probe explain.image.attribution explain.image.neighbours
+explain.image.counterfactual explain.image.references explain.image.explanation explain.image.report
+explain.image.picture_figures explain.image.layer_figures explain.image.answer_figures explain.image.animation
+explain.image.gallery
+explain.training.curves explain.training.rates explain.training.epochs explain.training.strips
+explain.evaluation.mistakes explain.evaluation.figures explain.evaluation.page explain.evaluation.report
 console.tables console.notes console.answers console.networks console.evaluations reports
 console.diagrams console.units console.steps console.explanations console.rates console.epochs
-cli.options cli.train_options cli.train cli.adapt cli.eval cli.predict cli.info
+cli.options cli.train_options cli.configuration cli.train cli.adapt cli.eval cli.predict cli.info
 cli.explain.options cli.explain.unit cli.explain.step cli.explain.image
 cli.explain.learning_rate cli.explain.training cli.explain cli
 """
@@ -40,6 +42,7 @@ PICTURES = [
     "paper",
     "sheet",
     "marks",
+    "parts",
     "ink",
     "blots",
     "several",
@@ -59,7 +62,8 @@ STRANGERS = [  # what either of the two need not know of the other
     ({"adapting"}, {"training", "pictures", "recipes", "predictor"}),
 ]
 HEAVY = {"torch", "torchvision", "numpy", "PIL", "safetensors", "matplotlib", "tensorboard"}
-FREE = {"", "__main__", "data", "console", "explain"}  # the package itself imports in a function, when that is called
+EXPLAIN = {"explain", *(f"explain.{name}" for name in ("unit", "step", "image", "training", "evaluation"))}
+FREE = {"", "__main__", "data", "console", *EXPLAIN}  # the package itself imports in a function, when that is called
 
 MODULES = {
     ".".join(path.relative_to(ROOT / "digitnet").with_suffix("").parts).removesuffix("__init__").removesuffix("."): path

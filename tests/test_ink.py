@@ -8,6 +8,7 @@ from PIL import Image, ImageDraw
 
 from digitnet import components, ink, normalise, paper
 from digitnet.errors import BlankError
+from digitnet.parts import keep_strokes
 from digitnet.pictures import to_digit
 
 
@@ -84,6 +85,6 @@ class TestStrokes:
         mask, tracks = np.zeros((2, 100, 100), bool)
         mask[:4, :60] = True  # along the top
         mask[50, 20:40:2] = tracks[50] = True  # what is left of a line
-        kept = ink.keep_strokes(mask, tracks)
+        kept = keep_strokes(mask, tracks)
         assert not kept.mask.any()
         assert kept.specks == components.connected(mask).area.size

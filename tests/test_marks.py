@@ -111,11 +111,11 @@ class TestWhatBelongsToADigit:
 
 
 class TestBlots:
-    @pytest.mark.parametrize("shape", scenes.BLOTS)
+    # A triangle fills too little of its box; the network knows it.
+    @pytest.mark.parametrize("shape", [shape for shape in scenes.BLOTS if shape != "triangle"])
     def test_a_solid_shape_is_no_digit(self, shape):
         objections = [prepare(scenes.blot(seed, shape)).objection for seed in range(15)]
-        if shape != "triangle":  # which fills too little of its box; the network knows it
-            assert objections.count("not a digit") >= 12
+        assert objections.count("not a digit") >= 12
 
     def test_digits_are_none(self, glyphs):
         for glyph in glyphs:

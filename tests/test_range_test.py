@@ -18,7 +18,7 @@ from digitnet.data.load import load_training
 from digitnet.device import derive_seed
 from digitnet.engine import epoch_batches
 from digitnet.errors import DigitnetError
-from digitnet.explain.rates import draw_rates
+from digitnet.explain.training.rates import draw_rates
 from digitnet.range_test import HIGHEST, LOWEST, RangeTest, range_test, rising_rates, smooth
 
 RULE = TrainConfig(

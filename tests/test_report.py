@@ -20,9 +20,9 @@ from digitnet.data.digits import Digits
 from digitnet.data.load import load_digits
 from digitnet.errors import UsageError
 from digitnet.evaluation import assess, count, logits_of
-from digitnet.explain.evaluation import FIGURES, check_report_folder, write_report
-from digitnet.explain.mistakes import find_mistakes
-from digitnet.explain.page import MOST_SHOWN, Evaluation
+from digitnet.explain.evaluation.mistakes import find_mistakes
+from digitnet.explain.evaluation.page import MOST_SHOWN, Evaluation
+from digitnet.explain.evaluation.report import FIGURES, check_report_folder, write_report
 from digitnet.losses import build_loss
 
 VOID = {"meta", "img", "br"}

@@ -36,7 +36,7 @@ PLAIN = {
     "Input should be a valid number.*": "a number is needed, such as 0.1",
     r"(option: --lr) .*": r"\1 (it is called --learning-rate)",
 }
-PATHS = ("--config", "--data-dir", "--dataset", "--nondigits", "--output")
+PATHS = ("--config", "--data-dir", "--dataset", "--nondigits", "--output", "--report")
 
 
 @contextmanager

@@ -105,7 +105,7 @@ def evaluate(
     from digitnet.predictor import Classifier
 
     if report is not None:
-        from digitnet.explain.evaluation import check_report_folder
+        from digitnet.explain.evaluation.report import check_report_folder
 
         check_report_folder(report)  # said before anything is loaded, as is a missing matplotlib
     keep_freed_memory()
@@ -155,7 +155,7 @@ def _evaluate_set(
     from digitnet.losses import build_loss
 
     if folder:
-        from digitnet.explain.evaluation import report_evaluation
+        from digitnet.explain.evaluation.report import report_evaluation
     loss_fn = build_loss(classifier.checkpoint.config.train.loss)
     digits = digits.to(classifier.device)
     started = time.perf_counter()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import Annotated, Any, get_args
@@ -129,5 +130,16 @@ def parse_seconds(text: str, option: str) -> float:
 
 
 def print_json(document: dict[str, Any]) -> None:
-    """Print one JSON document on stdout, arrays as lists."""
-    typer.echo(json.dumps(document, indent=2, default=lambda array: array.tolist()))
+    """Print one JSON document on stdout, arrays as lists; null for infinity and NaN, which JSON has not."""
+    typer.echo(json.dumps(_plain(document), indent=2, allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    """Make of a value what JSON has."""
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,4 +1,4 @@
-"""``digitnet train``: options to a configuration, a run folder, and the loop."""
+"""``digitnet train``: a run folder, and the loop. From options to a configuration is in ``configuration.py``."""
 
 from __future__ import annotations
 
@@ -8,23 +8,15 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from digitnet.cli import train_options as option
-from digitnet.cli.options import (
-    DataDirOption,
-    parse_learning_rate,
-    parse_numbers,
-    parse_seconds,
-    parse_share,
-    parse_sizes,
-    print_json,
-)
-from digitnet.config import PER_BLOCK, RunConfig
-from digitnet.errors import UsageError, printable
-from digitnet.recipes import build_config
+from digitnet.cli.configuration import AUTO, configure, load_or_fall_back
+from digitnet.cli.options import DataDirOption, print_json
+from digitnet.config import RunConfig
+from digitnet.errors import printable
 
 if TYPE_CHECKING:
     from digitnet.checkpoint import Checkpoint
@@ -92,13 +84,6 @@ def train(
     _run(chosen, data_dir, output, name, extras, may_fall_back=dataset is None and config is None)
 
 
-AUTO = "auto"
-NOT_SETTINGS = (  # of train, and of explain learning-rate
-    "model", "preset", "config", "data_dir", "output", "name", "keep_epochs", "tensorboard", "json_",
-    "ascii_",
-)  # fmt: skip
-
-
 @dataclass(frozen=True, kw_only=True)
 class Extras:
     """What a run is asked for beside a network."""
@@ -110,37 +95,6 @@ class Extras:
     as_json: bool
 
 
-def configure(params: dict[str, Any]) -> RunConfig:
-    """Turn what was typed into a configuration; what was not typed is None."""
-    from digitnet.runs import read_config
-
-    kind, preset, path = params["model"], params["preset"], params["config"]
-    overrides = {key: value for key, value in params.items() if value is not None and key not in NOT_SETTINGS}
-    for key in ("hidden_sizes", "channels", *PER_BLOCK):
-        if key in overrides:
-            sizes = parse_sizes(overrides[key], _option(key))
-            overrides[key] = sizes[0] if key in PER_BLOCK and len(sizes) == 1 else sizes
-    if overrides.get("learning_rate") == AUTO:
-        del overrides["learning_rate"]
-    elif "learning_rate" in overrides:
-        overrides["learning_rate"] = parse_learning_rate(overrides["learning_rate"], _option("learning_rate"))
-    if "betas" in overrides:
-        overrides["betas"] = parse_numbers(overrides["betas"], _option("betas"))
-    if "until_accuracy" in overrides:
-        overrides["until_accuracy"] = parse_share(overrides["until_accuracy"], _option("until_accuracy"))
-    if "time_budget" in overrides:
-        overrides["time_budget_s"] = parse_seconds(overrides.pop("time_budget"), _option("time_budget"))
-    file = read_config(Path(path)) if path else None
-    try:
-        return build_config(kind=kind, preset=preset, file=file, overrides=overrides)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-
-
-def _option(setting: str) -> str:
-    return "--" + setting.replace("_", "-")
-
-
 def _run(
     config: RunConfig, data_dir: Path | None, output: Path, name: str | None, extras: Extras, *, may_fall_back: bool
 ) -> None:
@@ -150,7 +104,7 @@ def _run(
     from digitnet.console.notes import training_view
     from digitnet.device import choose_device, keep_freed_memory
     from digitnet.engine import EpochResult
-    from digitnet.explain.curves import slim
+    from digitnet.explain.training.curves import slim
     from digitnet.runs import BEST, check_run_name
     from digitnet.training import train_run
 
@@ -200,7 +154,7 @@ def _with_found_rate(config: RunConfig, train: Digits) -> RunConfig:
 
 def _draw_curves(folder: Path, best: Checkpoint, history: list[Result]) -> Path | None:
     """Draw how training went, where there is matplotlib; return the file."""
-    from digitnet.explain.curves import draw_curves, gather_curves
+    from digitnet.explain.training.curves import draw_curves, gather_curves
     from digitnet.runs import CURVES, METRICS
 
     if find_spec("matplotlib") is None:
@@ -213,26 +167,6 @@ def _draw_curves(folder: Path, best: Checkpoint, history: list[Result]) -> Path 
     )
     draw_curves(gather_curves(history, rule, record.train_size + rule.extra_strokes), folder / CURVES, source)
     return folder / CURVES
-
-
-def load_or_fall_back(
-    config: RunConfig, data_dir: Path | None, *, may_fall_back: bool
-) -> tuple[RunConfig, Digits, Digits]:
-    """Load what to train on; strokes take the place of an MNIST that nobody asked for by name and that is not there."""
-    from digitnet.console.notes import note
-    from digitnet.data.load import load_training
-    from digitnet.data.mnist import MnistMissingError
-
-    settings = config.train
-    try:
-        train_digits, validation = load_training(settings.dataset, data_dir=data_dir, size=settings.train_size)
-    except MnistMissingError as error:
-        if not may_fall_back:
-            raise
-        note(f"{error}.\nTraining on strokes instead, the digits that are built into digitnet.")
-        config = replace(config, train=replace(settings, dataset="strokes"))
-        train_digits, validation = load_training("strokes", size=settings.train_size)
-    return config, train_digits, validation
 
 
 @contextmanager

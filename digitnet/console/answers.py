@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from digitnet.drawing import describe, draw_digit, probability_text
 from digitnet.errors import printable
 
 if TYPE_CHECKING:
@@ -17,9 +18,9 @@ def prediction_line(answer: Prediction, top_k: int) -> str:
     """Put an answer into a line: the path, the digit, its probability and the runners-up; or why it is turned away."""
     if answer.reason is not None:
         return f"{printable(answer.path or '')}: turned away: {_reason(answer)}"
-    runners_up = ", ".join(f"{digit} {_probability(prob)}" for digit, prob in answer.top(top_k)[1:])
+    runners_up = ", ".join(f"{digit} {probability_text(prob)}" for digit, prob in answer.top(top_k)[1:])
     then = f"  then {runners_up}" if runners_up else ""
-    return f"{printable(answer.path or '')}: {answer.digit}  {_probability(answer.confidence)}{then}"
+    return f"{printable(answer.path or '')}: {answer.digit}  {probability_text(answer.confidence)}{then}"
 
 
 def _reason(answer: Prediction) -> str:
@@ -29,7 +30,7 @@ def _reason(answer: Prediction) -> str:
         case "several digits":
             return "several digits; --number reads them"
         case _:
-            return f"not like a digit (nearest {answer.digit}, {_probability(answer.confidence)})"
+            return f"not like a digit (nearest {answer.digit}, {probability_text(answer.confidence)})"
 
 
 def number_line(answer: NumberPrediction) -> str:
@@ -40,14 +41,14 @@ def number_line(answer: NumberPrediction) -> str:
     path = printable(answer.path or "")
     if answer.reason is not None:
         return f"{path}: turned away: {_number_reason(answer)}"
-    return f"{path}: {answer.number}  {_probability(answer.confidence)}"
+    return f"{path}: {answer.number}  {probability_text(answer.confidence)}"
 
 
 def _number_reason(answer: NumberPrediction) -> str:
     if answer.reason == "blank" or not answer.number:
         return "blank" if answer.reason == "blank" else "nothing in it could be a digit"
     if len(answer.number) == 1:
-        return f"not like a digit (nearest {answer.number}, {_probability(answer.confidence)})"
+        return f"not like a digit (nearest {answer.number}, {probability_text(answer.confidence)})"
     marked = " ".join("".join(_marked(digit) for digit in line) for line in answer.lines)
     return f"not like a digit, in brackets (nearest {marked})"
 
@@ -58,12 +59,5 @@ def _marked(digit: NumberDigit) -> str:
 
 def prepared_lines(prepared: Prepared) -> str:
     """Say what was done to a picture, and draw what the network saw, indented below its answer."""
-    from digitnet.drawing import describe, draw_digit
-
     said = [] if prepared.steps is None else [describe(prepared.steps)]
     return "\n".join(f"  {line}" for line in [*said, *draw_digit(prepared.pixels, sys.stdout.encoding)])
-
-
-def _probability(prob: float) -> str:
-    """Put a probability into per cent; no network is certain, so none is 0 or 100."""
-    return ">99.99%" if prob > 0.9999 else "<0.01%" if prob < 0.0001 else f"{prob:.2%}"

@@ -1,13 +1,17 @@
-"""Numbers laid out as on paper: matrices in brackets, several beside each other. All of it is ASCII."""
+"""Numbers laid out as on paper: matrices in brackets, several beside each other; bars, and long lines broken."""
 
 from __future__ import annotations
 
 import math
 import sys
+import textwrap
 from collections.abc import Sequence
+
+from digitnet.drawing import fixed, has_blocks
 
 DIGITS = 4  # significant ones, of what is shown
 MOST_DECIMALS = 8
+WIDTH = 78  # of 80 columns, two are the indentation
 
 
 def encoding(ascii_only: bool) -> str | None:
@@ -43,7 +47,7 @@ def matrix(rows: Sequence[Sequence[float]], decimals: int | None = None) -> list
         decimals: How many to show; None is what the numbers need.
     """
     shown = decimals_of([value for row in rows for value in row]) if decimals is None else decimals
-    texts = [[f"{value + 0.0:.{shown}f}" for value in row] for row in rows]
+    texts = [[fixed(value, shown) for value in row] for row in rows]
     width = max((len(text) for row in texts for text in row), default=0)
     return ["[ " + "  ".join(f"{text:>{width}}" for text in row) + " ]" for row in texts]
 
@@ -60,6 +64,16 @@ def _padded(lines: list[str], height: int) -> list[str]:
     above = (height - len(lines)) // 2
     below = height - len(lines) - above
     return [" " * width] * above + [f"{line:<{width}}" for line in lines] + [" " * width] * below
+
+
+def bar(share: float, width: int, encoding: str | None) -> str:
+    """Draw a share, in [0, 1], as a bar of at most `width` characters, for a stream of an encoding."""
+    return ("\u2588" if has_blocks(encoding) else "#") * round(width * share)
+
+
+def print_wrapped(line: str, indent: int) -> None:
+    """Print a line, indented; what goes beyond ``WIDTH`` on lines of its own, indented by `indent` more."""
+    print_lines(textwrap.wrap(line, WIDTH, subsequent_indent=" " * indent))
 
 
 def print_lines(lines: Sequence[str], indent: int = 2) -> None:

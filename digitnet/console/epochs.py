@@ -8,7 +8,7 @@ from digitnet.console.diagrams import encoding, print_lines
 from digitnet.console.tables import print_pairs
 
 if TYPE_CHECKING:
-    from digitnet.explain.epochs import History, Snapshot
+    from digitnet.explain.training.epochs import History, Snapshot
 
 KERNELS_SHOWN = 3
 COLUMNS = 80
@@ -62,7 +62,7 @@ def kernel_lines(history: History, on: str | None) -> list[str]:
         on: Encoding of the stream to draw on.
     """
     from digitnet.drawing import draw_shades
-    from digitnet.explain.strips import columns, strongest
+    from digitnet.explain.training.strips import columns, strongest
 
     snapshots = history.snapshots
     width = 2 * snapshots[0].weights.shape[2] + 2

@@ -6,20 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from digitnet.console.answers import prediction_line
-from digitnet.console.diagrams import beside, encoding, matrix, print_lines
+from digitnet.console.diagrams import bar, beside, encoding, matrix, print_lines
 from digitnet.console.tables import print_pairs
-from digitnet.drawing import describe, draw_digit, draw_shades
+from digitnet.drawing import describe, draw_digit
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from digitnet.explain.counterfactual import Search
-    from digitnet.explain.explanation import Explanation, Kernels
+    from digitnet.explain.image.counterfactual import Search
+    from digitnet.explain.image.explanation import Explanation, Kernels
 
-BAR = 24  # characters, an even number of them
+BAR = 24  # characters of the most errors
 WIDEST_KERNEL = 7
 
 
@@ -89,14 +87,13 @@ def _print_kernel(kernels: Kernels) -> None:
 
 def probe_lines(explanation: Explanation, ascii_only: bool) -> list[str]:
     """Put each part into a line: name, shape, how much of it is nought, a probe's accuracy, and its errors as a bar."""
-    (longest,) = draw_shades(np.ones((1, BAR // 2)), encoding(ascii_only))
     lines = [f"{'part':<20}{'shape':<14}{'zeros':>6}{'probe':>8}  its errors"]
     most = max(1 - probe.accuracy for probe in explanation.probes) or 1.0
     for one, probe in zip(explanation.representation, explanation.probes, strict=True):
         zeros = (one.features == 0).float().mean().item()
         shape = "x".join(map(str, probe.shape))
-        bar = longest[: round(BAR * (1 - probe.accuracy) / most)]
-        lines.append(f"{probe.name:<20}{shape:<14}{zeros:>6.0%}{probe.accuracy:>8.1%}  {bar}".rstrip())
+        errors = bar((1 - probe.accuracy) / most, BAR, encoding(ascii_only))
+        lines.append(f"{probe.name:<20}{shape:<14}{zeros:>6.0%}{probe.accuracy:>8.1%}  {errors}".rstrip())
     first, name = explanation.probes[0], explanation.references.name
     return [*lines, f"fitted on {first.fitted:,} training digits of {name}, measured on {first.measured:,} others"]
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from digitnet.console.tables import WIDE, wrapped
 from digitnet.errors import printable
 
 if TYPE_CHECKING:  # each command brings in what it uses, and Rich is for tables and bars alone
+    from rich.progress import Progress
+
     from digitnet.adapting import AdaptResult, FoldResult, TuneStep
     from digitnet.engine import EpochResult, Result
     from digitnet.predictor import Classifier
@@ -25,6 +28,12 @@ def note(message: str) -> None:
     print(*map(printable, message.split("\n")), sep="\n", file=sys.stderr)
 
 
+def note_drawn(paths: Iterable[Path]) -> None:
+    """Say which figures have been drawn, on stderr."""
+    for path in paths:
+        note(f"Drew {path}.")
+
+
 def note_checkpoint(classifier: Classifier) -> None:
     """Say which network is used, on stderr."""
     record = classifier.checkpoint.record
@@ -32,18 +41,14 @@ def note_checkpoint(classifier: Classifier) -> None:
     note(f"Using {classifier.name} (trained on {record.dataset}{adapted}).")
 
 
-@contextmanager
-def training_view() -> Iterator[Callable[[Result], None]]:
-    """Show training on stderr: a line for each epoch, and in a terminal a bar that moves."""
+def _progress() -> Progress:
+    """Make a bar with the time that is left; where stderr is no terminal, it is not shown."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-    from rich.text import Text
-
-    from digitnet.engine import EpochResult
 
     console = Console(stderr=True, highlight=False)
     beside = (BarColumn(bar_width=8), TextColumn("{task.fields[figures]}"))  # all of it fits into 80 columns
-    bar = Progress(
+    return Progress(
         TextColumn("{task.description}"),
         *(beside if console.width >= WIDE else ()),
         TimeRemainingColumn(compact=True),
@@ -52,7 +57,17 @@ def training_view() -> Iterator[Callable[[Result], None]]:
         transient=True,
         disable=not console.is_terminal,
     )
-    validation = ""
+
+
+@contextmanager
+def training_view() -> Iterator[Callable[[Result], None]]:
+    """Show training on stderr: a line for each epoch, and in a terminal a bar that moves."""
+    from rich.text import Text
+
+    from digitnet.engine import EpochResult
+
+    bar = _progress()
+    console, validation = bar.console, ""
     with bar:
         task = bar.add_task("epoch 1", total=None, figures="")
 
@@ -97,24 +112,14 @@ def epoch_text(result: EpochResult, width: int) -> str:
 @contextmanager
 def adapting_view() -> Iterator[Callable[[TuneStep | FoldResult | AdaptResult], None]]:
     """Show adapting on stderr: what is to come, a line for each fold, and in a terminal a bar that moves."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
     from rich.text import Text
 
     from digitnet.adapting import FoldResult, TuneStep
 
-    console = Console(stderr=True, highlight=False)
-    bar = Progress(
-        TextColumn("{task.description}"),
-        *((BarColumn(bar_width=8),) if console.width >= WIDE else ()),
-        TimeRemainingColumn(compact=True),
-        TextColumn("left"),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
+    bar = _progress()
+    console = bar.console
     with bar:
-        task = bar.add_task("network 1", total=None)
+        task = bar.add_task("network 1", total=None, figures="")
         told = False
 
         def show(result: TuneStep | FoldResult | AdaptResult) -> None:

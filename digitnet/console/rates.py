@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from digitnet.console.diagrams import encoding
+from digitnet.console.diagrams import bar, encoding
 from digitnet.console.tables import print_pairs
 
 if TYPE_CHECKING:
@@ -41,10 +41,9 @@ def rate_lines(test: RangeTest, on: str | None) -> list[str]:
         test: The test.
         on: Encoding of the stream to draw on.
     """
-    from digitnet.drawing import has_blocks
     from digitnet.range_test import STEPS_PER_DECADE
 
-    mark, (low, high) = "\u2588" if has_blocks(on) else "#", test.good
+    low, high = test.good
     every = STEPS_PER_DECADE // ROWS_PER_DECADE
     shown = range(0, len(test.rates), every)
     suggested = min(shown, key=lambda step: abs(test.rates[step] / test.suggested - 1))
@@ -54,5 +53,5 @@ def rate_lines(test: RangeTest, on: str | None) -> list[str]:
         rate, loss = test.rates[step], test.smoothed[step]
         said = "too small" if rate < low else "too large" if rate > high else "good"
         near = " <- suggested" if step == suggested else ""
-        lines.append(f"{rate:9.2g}{loss:9.4f}  {mark * round(BAR * loss / most):<{BAR}}  {said}{near}")
+        lines.append(f"{rate:9.2g}{loss:9.4f}  {bar(loss / most, BAR, on):<{BAR}}  {said}{near}")
     return [line.rstrip() for line in lines]

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from digitnet.console.diagrams import beside, column, encoding, matrix, number, print_lines
-from digitnet.drawing import draw_digit
+from digitnet.console.diagrams import WIDTH, beside, column, encoding, matrix, number, print_lines, print_wrapped
+from digitnet.drawing import draw_digit, fixed
 
 if TYPE_CHECKING:
     from digitnet.config import LossName
-    from digitnet.explain.calculus import Array
-    from digitnet.explain.steps import StepExplanation
-    from digitnet.explain.toy import Batch
+    from digitnet.explain.step.calculus import Array
+    from digitnet.explain.step.steps import StepExplanation
+    from digitnet.explain.step.toy import Batch
 
 LOSSES: dict[LossName, tuple[str, str]] = {  # what P is, and what is added up for each image
     "cross-entropy": ("softmax(S): exp(S), divided by its row's sum", "-log(p of the target)"),
@@ -65,7 +64,6 @@ RULES = {
         "W -= learning_rate * (m / (1 - 0.9)) / (sqrt(v / (1 - 0.999)) + 1e-8)",
     ),
 }
-WIDTH = 78
 
 
 def print_step(step: StepExplanation, ascii_only: bool) -> None:
@@ -109,7 +107,7 @@ def _print_sum(name: str, terms: Sequence[tuple[float, float]], result: float, b
     written = " + ".join(f"{number(a)} * {number(b)}" for a, b in terms)
     ending = "" if bias is None else f" + {number(bias)}"
     line = f"{name} = {written}{ending} = {number(result)}".replace("+ -", "- ")
-    print_lines(textwrap.wrap(line, WIDTH, subsequent_indent="    "))
+    print_wrapped(line, 4)
 
 
 def _print_forward(step: StepExplanation) -> None:
@@ -167,7 +165,7 @@ def _print_check(step: StepExplanation) -> None:
         for place in np.ndindex(values.shape):
             label = f"{name}[{','.join(str(i + 1) for i in place)}]"
             ways = (found[name], check.autograd[name], check.differences[name], step.update.parameters[name])
-            shown = "".join(f"{round(float(way[place]), 8) + 0.0:14.8f}" for way in ways)  # + 0.0 makes 0 of -0
+            shown = "".join(f"{fixed(float(way[place]), 8):>14}" for way in ways)
             print_lines([f"{label:8}{values[place]:8.1f}{shown}"])
     print_lines(
         [

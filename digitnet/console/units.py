@@ -6,12 +6,10 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from digitnet.console.diagrams import beside, column, matrix, number, print_lines
+from digitnet.console.diagrams import WIDTH, beside, column, matrix, number, print_lines, print_wrapped
 
 if TYPE_CHECKING:
-    from digitnet.explain.units import Bend, DenseLayer, Stack, Unit, UnitExplanation
-
-WIDTH = 78  # of 80 columns, two are the indentation
+    from digitnet.explain.unit.units import Bend, DenseLayer, Stack, Unit, UnitExplanation
 
 
 def print_units(explanation: UnitExplanation) -> None:
@@ -69,18 +67,14 @@ def _print_bend(bend: Bend) -> None:
         names, bend.inputs, bend.hidden, bend.outputs, bend.linear_outputs, strict=True
     ):
         differs = f", where two layers alone give {_vector(linear)}" if y != linear else ""
-        _print_wrapped(f"{name:<10}x = {_vector(x)}")
-        _print_wrapped(f"{'':<10}W x + b = {_vector(hidden)}, by ReLU {_vector([max(h, 0.0) for h in hidden])}")
-        _print_wrapped(f"{'':<10}y = {_vector(y)}{differs}")
+        print_wrapped(f"{name:<10}x = {_vector(x)}", 14)
+        print_wrapped(f"{'':<10}W x + b = {_vector(hidden)}, by ReLU {_vector([max(h, 0.0) for h in hidden])}", 14)
+        print_wrapped(f"{'':<10}y = {_vector(y)}{differs}", 14)
     print("Halfway between two inputs, any single layer gives the mean of what it gives")
     print_lines(
         textwrap.wrap(f"for the two. That would be {_vector(bend.mean)}, and it is {_vector(bend.outputs[1])}."), 0
     )
     print("So with ReLU, two layers can do what no single layer can.")
-
-
-def _print_wrapped(line: str) -> None:
-    print_lines(textwrap.wrap(line, WIDTH, subsequent_indent=" " * 14))
 
 
 def _vector(values: Sequence[float]) -> str:

@@ -1,4 +1,4 @@
-"""What figures of pixels share: one panel for a map, in greys or in colours that say above or below 0."""
+"""What figures of pixels and of numbers share: a panel for a map, in greys, or in colours that say above or below 0."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from torch import Tensor
 
+from digitnet.drawing import fixed
 from digitnet.explain.figures import INK, SIGNED
 
 SIGNS = "orange: below 0, white: 0, purple: above 0"
@@ -41,14 +42,19 @@ def show_signed(axes: Axes, values: Tensor, limit: float) -> None:
     bare(axes)
 
 
+def show_numbers(axes: Axes, values: Tensor, decimals: int, fontsize: float) -> None:
+    """Show numbers, (H, W), in colours, white at 0, with each number written into its place."""
+    limit = signed_limit(values)
+    show_signed(axes, values, limit)
+    for (row, column), value in np.ndenumerate(values.numpy()):
+        colour = "white" if abs(value) > 0.65 * limit else "black"
+        shown = fixed(value, decimals)
+        axes.text(column, row, shown, ha="center", va="center", color=colour, fontsize=fontsize)
+
+
 def counted(count: int, noun: str) -> str:
     """Say how many there are: 1 map, 2 maps."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
-def two_places(value: float | np.floating) -> str:
-    """Put a number into text with two decimals; what rounds to nought has no sign."""
-    return f"{round(float(value), 2) + 0.0:.2f}"
 
 
 def signed_limit(*tensors: Tensor) -> float:

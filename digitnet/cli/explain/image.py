@@ -13,7 +13,7 @@ from digitnet.errors import BlankError, PictureError, printable
 
 if TYPE_CHECKING:
     from digitnet.checkpoint import TrainingRecord
-    from digitnet.explain.references import References
+    from digitnet.explain.image.references import References
     from digitnet.predictor import Classifier, Prediction
 
 
@@ -42,13 +42,13 @@ def image(
     from digitnet.console.notes import note_checkpoint
     from digitnet.decoding import read_picture
     from digitnet.device import keep_freed_memory
-    from digitnet.explain.explanation import explain
-    from digitnet.explain.report import explanation_report
+    from digitnet.explain.image.explanation import explain
+    from digitnet.explain.image.report import explanation_report
     from digitnet.predictor import Classifier
 
     keep_freed_memory()
-    if output:
-        from digitnet.explain.gallery import draw_all  # without matplotlib that fails: before anything is computed
+    if output:  # that matplotlib is missing is said before anything is computed
+        from digitnet.explain.image.gallery import draw_all
     classifier = Classifier.load(checkpoint)
     prediction = _predict(classifier, file)
     note_checkpoint(classifier)
@@ -71,10 +71,11 @@ def _predict(classifier: Classifier, file: Path) -> Prediction:
     (answer,) = classifier.predict_files([file], show=True)
     if isinstance(answer, Unreadable):
         raise PictureError(answer.error)
-    if answer.reason == "blank":
-        raise BlankError(
-            f"{printable(file)} is blank: no ink stands out from the paper, so there is nothing to explain"
+    if answer.digit is None:
+        found = (
+            "noise: nothing is written in it" if answer.reason == "noise" else "blank: no ink stands out from the paper"
         )
+        raise BlankError(f"{printable(file)} is {found}, so there is nothing to explain")
     if answer.reason:
         note(f"predict turns this picture away ({answer.reason}); here is what the network makes of it all the same.")
     return answer
@@ -84,7 +85,7 @@ def _load_references(record: TrainingRecord, data_dir: Path | None) -> Reference
     """Load digits to compare with; strokes take the place of a data set that is not there."""
     from digitnet.console.notes import note
     from digitnet.data.mnist import MnistMissingError
-    from digitnet.explain.references import load_references, stroke_references
+    from digitnet.explain.image.references import load_references, stroke_references
 
     try:
         if record.dataset not in ("mnist", "strokes") and not Path(record.dataset).is_dir():

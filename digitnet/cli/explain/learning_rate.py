@@ -7,9 +7,9 @@ from dataclasses import asdict
 import typer
 
 from digitnet.cli import train_options as option
+from digitnet.cli.configuration import configure, load_or_fall_back
 from digitnet.cli.explain.options import AsciiOption, FiguresOption, JsonOption
 from digitnet.cli.options import DataDirOption, print_json
-from digitnet.cli.train import configure, load_or_fall_back
 from digitnet.errors import printable
 
 FIGURE = "learning-rate.png"
@@ -43,17 +43,17 @@ def learning_rate(
 ) -> None:
     """Train a new network at ever larger learning rates, and see which are too small, good and too large.
 
-    The options are those of train; a run folder's config.toml has them all.
+    The options are the most used of train's; a run folder's config.toml, by --config, has them all.
     """
     chosen = configure(dict(ctx.params))
 
-    from digitnet.console.notes import note
+    from digitnet.console.notes import note_drawn
     from digitnet.console.rates import print_rates
     from digitnet.device import choose_device, keep_freed_memory
     from digitnet.range_test import range_test
 
     if output is not None:
-        from digitnet.explain.rates import draw_rates  # which says at once that matplotlib is missing
+        from digitnet.explain.training.rates import draw_rates  # which says at once that matplotlib is missing
     keep_freed_memory()
     choose_device(chosen.train.device)
     chosen, digits, _ = load_or_fall_back(chosen, data_dir, may_fall_back=dataset is None and config is None)
@@ -69,4 +69,4 @@ def learning_rate(
             f"{rule.batch_size} of {len(digits):,} images of {printable(digits.name)}"
         )
         draw_rates(test, rule.learning_rate, output / FIGURE, source)
-        note(f"Drew {output / FIGURE}.")
+        note_drawn([output / FIGURE])

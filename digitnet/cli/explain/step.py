@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
+from digitnet.cli import train_options as option
 from digitnet.cli.explain.options import AsciiOption, FiguresOption, JsonOption
 from digitnet.cli.options import DataDirOption, choices, print_json
 from digitnet.config import ActivationName, LossName, OptimizerName, TrainConfig
@@ -17,18 +18,13 @@ from digitnet.recipes import build_config
 if TYPE_CHECKING:
     from digitnet.data.digits import Digits
 
+LARGEST_RATE = 1e6  # of larger ones, no figure could be read
+RULES: tuple[OptimizerName | None, ...] = (None, *get_args(OptimizerName))  # None is the plain one
 STROKES = 100  # drawn for a step that takes three of them
 
 
 def step(
-    dataset: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME|DIR",
-            help="mnist; strokes, which are built in; or a folder with sub-folders 0 to 9 or IDX files. "
-            "Left out: mnist, and strokes where there is none.",
-        ),
-    ] = None,
+    dataset: option.Dataset = None,
     data_dir: DataDirOption = None,
     activation: Annotated[
         ActivationName, typer.Option(metavar="NAME", help=f"Between the two layers: {choices(ActivationName)}.")
@@ -61,10 +57,10 @@ def step(
     rules = [config if name == optimizer else _configure(name, loss=loss, seed=seed) for name in RULES]
     digits = _load(dataset, data_dir)
 
-    from digitnet.explain.steps import explain_step
+    from digitnet.explain.step.steps import explain_step
 
     if output:  # that matplotlib is missing is said before anything is done
-        from digitnet.explain.step_figures import draw_step
+        from digitnet.explain.step.figures import draw_step
     explanation = explain_step(digits, config, rules, activation)
     if json_:
         print_json(asdict(explanation))
@@ -73,13 +69,9 @@ def step(
 
         print_step(explanation, ascii_)
     if output:
-        from digitnet.console.notes import note
+        from digitnet.console.notes import note_drawn
 
-        for path in draw_step(explanation, output):
-            note(f"Drew {path}.")
-
-
-RULES: tuple[OptimizerName | None, ...] = (None, *get_args(OptimizerName))
+        note_drawn(draw_step(explanation, output))
 
 
 def _configure(optimizer: OptimizerName | None, **settings: Any) -> TrainConfig:
@@ -87,6 +79,8 @@ def _configure(optimizer: OptimizerName | None, **settings: Any) -> TrainConfig:
     rule: dict[str, Any] = {"optimizer": optimizer} if optimizer else {"optimizer": "sgd", "momentum": 0.0}
     chosen = {name: value for name, value in settings.items() if value is not None}
     try:
+        if chosen.get("learning_rate", 0.0) > LARGEST_RATE:
+            raise ValueError(f"learning_rate must be at most {LARGEST_RATE:,.0f} here, not {chosen['learning_rate']:g}")
         return build_config(kind="mlp", overrides=rule | chosen).train
     except ValueError as error:
         raise UsageError(str(error)) from error

@@ -14,7 +14,7 @@ from digitnet.errors import DataError, printable
 if TYPE_CHECKING:
     from digitnet.checkpoint import Checkpoint
     from digitnet.data.digits import Digits
-    from digitnet.explain.epochs import History
+    from digitnet.explain.training.epochs import History
 
 
 def training(
@@ -34,15 +34,14 @@ def training(
 
     from digitnet.checkpoint import load_checkpoint
     from digitnet.console.epochs import print_history
-    from digitnet.console.notes import note
-    from digitnet.explain.epochs import look_back
+    from digitnet.console.notes import note_drawn
+    from digitnet.explain.training.epochs import look_back
     from digitnet.training import new_model
 
     if output is not None:
-        from digitnet.explain.strips import draw_strips  # which says at once that matplotlib is missing
+        from digitnet.explain.training.strips import draw_strips  # which says at once that matplotlib is missing
     first = load_checkpoint(files[0])
     train, validation = _load(first, data_dir)
-    name = f"run {printable(folder)}"
     before = new_model(first.config, train)
     history = look_back(before, map(load_checkpoint, files), validation, first.config.train.loss)
     if json_:
@@ -50,8 +49,7 @@ def training(
     else:
         print_history(history, str(folder), ascii_)
     if output is not None:
-        for path in draw_strips(history, output, name):
-            note(f"Drew {path}.")
+        note_drawn(draw_strips(history, output, f"run {printable(folder)}"))
 
 
 def _load(first: Checkpoint, data_dir: Path | None) -> tuple[Digits, Digits]:

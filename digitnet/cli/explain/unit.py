@@ -12,7 +12,7 @@ from digitnet.cli.options import parse_numbers, print_json
 from digitnet.errors import UsageError
 
 if TYPE_CHECKING:
-    from digitnet.explain.units import Matrix, Row
+    from digitnet.explain.unit.units import Matrix, Row
 
 
 def unit(
@@ -51,11 +51,11 @@ def unit(
     biases = _row(b, "--b") if b is not None else tuple(float(i) for i in range(1, len(weights) + 1))
     second = _second(w2, b2)
 
-    from digitnet.explain.units import explain_units
+    from digitnet.explain.unit.units import explain_units
 
     if output:  # that matplotlib is missing is said before anything is done
-        from digitnet.explain.activation_figure import draw_activations
-        from digitnet.explain.unit_figure import draw_units
+        from digitnet.explain.unit.activations import draw_activations
+        from digitnet.explain.unit.figure import draw_units
     explanation = explain_units(inputs, (weights, biases), second)
     if json_:
         print_json(asdict(explanation))
@@ -64,10 +64,9 @@ def unit(
 
         print_units(explanation)
     if output:
-        from digitnet.console.notes import note
+        from digitnet.console.notes import note_drawn
 
-        for path in (draw_units(explanation, output), draw_activations(output)):
-            note(f"Drew {path}.")
+        note_drawn((draw_units(explanation, output), draw_activations(output)))
 
 
 def _second(w2: str | None, b2: str | None) -> tuple[Matrix, Row] | None:

@@ -6,18 +6,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
-from digitnet.explain.figures import BLUE, INK, ORANGE, SIGNED, figure_file, shape_text
-from digitnet.explain.rules import losses_by_rate
+from digitnet.explain.figures import BLUE, INK, ORANGE, figure_file, shape_text
+from digitnet.explain.panels import show_numbers
+from digitnet.explain.step.rules import losses_by_rate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from digitnet.explain.calculus import Array
-    from digitnet.explain.rules import Update
-    from digitnet.explain.steps import StepExplanation
-    from digitnet.explain.toy import Arrays
+    from digitnet.explain.step.calculus import Array
+    from digitnet.explain.step.rules import Update
+    from digitnet.explain.step.steps import StepExplanation
+    from digitnet.explain.step.toy import Arrays
 
 
 def draw_step(step: StepExplanation, folder: Path) -> list[Path]:
@@ -64,9 +66,9 @@ def _draw_passes(figure: Figure, step: StepExplanation) -> None:
     images.imshow(np.vstack(step.batch.images), cmap=INK)
     images.set(title="the images", yticks=[10, 30, 50], yticklabels=step.batch.digits, xticks=[])
     for place, (title, values) in enumerate(upper, start=1):
-        draw_numbers(figure.add_subplot(grid[0, place]), values, f"{title}\n{shape_text(values.shape)}")
+        _draw_matrix(figure.add_subplot(grid[0, place]), values, f"{title}\n{shape_text(values.shape)}")
     for place, (title, values) in enumerate(lower, start=2):
-        draw_numbers(figure.add_subplot(grid[1, place]), values, title)
+        _draw_matrix(figure.add_subplot(grid[1, place]), values, title)
     words = figure.add_subplot(grid[1, :2])
     words.axis("off")
     words.text(
@@ -90,23 +92,17 @@ def _draw_update(figure: Figure, step: StepExplanation) -> None:
         for place, (title, arrays) in enumerate(columns):
             axes = figure.add_subplot(2, 4, row * 4 + place + 1)
             values = np.column_stack([arrays[f"W{layer}"], arrays[f"b{layer}"]])
-            draw_numbers(axes, values, f"W{layer} and b{layer}: {title}")
+            _draw_matrix(axes, values, f"W{layer} and b{layer}: {title}")
             axes.axvline(values.shape[1] - 1.5, color="black", linewidth=2)
             axes.set_xticks([values.shape[1] - 1], ["b"])
 
 
-def draw_numbers(axes: Axes, values: Array, title: str) -> None:
+def _draw_matrix(axes: Axes, values: Array, title: str) -> None:
     """Draw a matrix as a map of its numbers, with each number in it."""
     most = float(np.abs(values).max()) or 1.0
-    axes.imshow(values, cmap=SIGNED, vmin=-most, vmax=most)
-    axes.set(xticks=[], yticks=[])
-    axes.spines[:].set_visible(False)
-    axes.set_title(title, fontsize=12)
     decimals = 3 if most >= 0.01 else 4 if most >= 0.001 else 5
-    for (row, place), value in np.ndenumerate(values):
-        colour = "white" if abs(value) > 0.6 * most else "black"
-        shown = f"{round(value, decimals) + 0.0:.{decimals}f}"  # + 0.0 makes 0 of -0
-        axes.text(place, row, shown, ha="center", va="center", color=colour, fontsize=10)
+    show_numbers(axes, torch.from_numpy(values), decimals, fontsize=10)
+    axes.set_title(title, fontsize=12)
 
 
 def _draw_rules(figure: Figure, rules: tuple[Update, ...]) -> None:

@@ -14,6 +14,7 @@ from digitnet.config import IMAGE_SIZE, NUM_CLASSES, LossName
 from digitnet.data.digits import Digits
 from digitnet.errors import DataError
 from digitnet.evaluation import evaluate
+from digitnet.explain.trace import PIXELS, last_hidden
 from digitnet.losses import build_loss
 from digitnet.models import DigitNet, to_float
 
@@ -54,7 +55,7 @@ class History:
     first: str
     """Name of the first layer with weights."""
     hidden: str
-    """Name of the last layer before the output."""
+    """Name of what the output layer gets: a block, a layer, or the pixels."""
     digits: Digits
     """One image of each digit, 0 to 9."""
     targets: Tensor
@@ -80,20 +81,14 @@ def look_back(before: DigitNet, checkpoints: Iterable[Checkpoint], validation: D
         r, weights = checkpoint.record, snapshots[-1].weights
         now = look(checkpoint.build(), weights, epoch=r.epoch, loss=r.validation_loss, accuracy=r.validation_accuracy)
         snapshots.append(now)
+    hidden = last_hidden(before)
     return History(
         snapshots=_turned(snapshots),
         first=next(name for name, module in before.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)),
-        hidden=_last_hidden(before),
+        hidden="the pixels" if hidden == PIXELS else hidden,
         digits=_one_of_each(validation),
         targets=validation.targets[:MOST_PROJECTED],
     )
-
-
-def _last_hidden(model: DigitNet) -> str:
-    """Name the last layer before the output; dropout, which does nothing but in training, is none."""
-    names = [f"{part}.{name}" for part in ("base", "head") for name, _ in getattr(model, part).named_children()]
-    hidden = [name for name in names[:-1] if not name.startswith("head.dropout")]
-    return hidden[-1] if hidden else "the pixels"
 
 
 def _first(digits: Digits, count: int) -> Tensor:

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from digitnet.explain.activity import around
-from digitnet.explain.animation import save_animation, save_step
-from digitnet.explain.answer_figures import draw_changes, draw_neighbours, draw_probes, draw_why
-from digitnet.explain.layer_figures import draw_block, draw_kernels, draw_units, draw_windows
-from digitnet.explain.picture_figures import draw_picture, draw_representations
+from digitnet.explain.image.animation import save_animation, save_step
+from digitnet.explain.image.answer_figures import draw_changes, draw_neighbours, draw_probes, draw_why
+from digitnet.explain.image.layer_figures import draw_block, draw_kernels, draw_units, draw_windows
+from digitnet.explain.image.picture_figures import draw_picture, draw_representations
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from digitnet.explain.explanation import Explanation
+    from digitnet.explain.image.explanation import Explanation
 
 
 def draw_all(folder: Path, explanation: Explanation, read: Image.Image, name: str) -> tuple[Path, ...]:

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.gridspec import SubplotSpec
 
-from digitnet.drawing import describe
+from digitnet.drawing import describe, probability_text
 from digitnet.errors import printable
 from digitnet.explain.activity import most_active
 from digitnet.explain.figures import AMOUNT, BLUE, INK, ORANGE, figure_file, shape_text
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL import Image
 
-    from digitnet.explain.explanation import Explanation
+    from digitnet.explain.image.explanation import Explanation
     from digitnet.explain.trace import Representation
 
 READ_SIDE = 400  # pixels; a panel has no more
@@ -141,11 +141,11 @@ def _draw_answer(figure: Figure, place: SubplotSpec, explanation: Explanation) -
     """Draw the logits and the probabilities of the ten digits."""
     grid = place.subgridspec(1, 2)
     logits = explanation.representation[-1].features[0].tolist()
-    probs = [100 * prob for prob in explanation.prediction.probs]
+    probs = explanation.prediction.probs
     softened = f"probabilities in %: softmax(logits / {explanation.temperature:.3f})"
     shown = (
         (logits, [f"{logit:.1f}" for logit in logits], "head.output: 10 logits"),
-        (probs, [_per_cent(prob) for prob in probs], softened),
+        ([100 * prob for prob in probs], [probability_text(prob).rstrip("%") for prob in probs], softened),
     )
     colours = [ORANGE if digit == explanation.prediction.digit else BLUE for digit in range(10)]
     for column, (values, labels, said) in enumerate(shown):
@@ -155,8 +155,3 @@ def _draw_answer(figure: Figure, place: SubplotSpec, explanation: Explanation) -
         axes.set_xticks(range(10))
         axes.margins(y=0.15)
         axes.axhline(0, color="black", linewidth=0.8)
-
-
-def _per_cent(prob: float) -> str:
-    """Put a probability in per cent into text; no network is certain, so none is 0 or 100."""
-    return ">99.99" if prob > 99.99 else "<0.01" if prob < 0.01 else f"{prob:.2f}"

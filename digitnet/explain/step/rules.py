@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from digitnet.config import ActivationName, LossName, TrainConfig
-from digitnet.explain.calculus import Array
-from digitnet.explain.toy import Arrays, Batch, build_module, forward, largest_difference
+from digitnet.explain.step.calculus import Array
+from digitnet.explain.step.toy import Arrays, Batch, build_module, forward, largest_difference
 from digitnet.optim import build_optimizer, update
 
 # What PyTorch adds so as not to divide by 0, and how much of the past rmsprop and adadelta keep: its defaults.

@@ -12,8 +12,9 @@ from matplotlib.ticker import FuncFormatter
 
 from digitnet.calibration import Reliability
 from digitnet.config import NUM_CLASSES
+from digitnet.drawing import probability_text
+from digitnet.explain.evaluation.mistakes import Mistake
 from digitnet.explain.figures import BLUE, GREEN, INK, ORANGE, figure_file
-from digitnet.explain.mistakes import Mistake, probability_text
 from digitnet.metrics import Metrics, wilson_interval
 
 if TYPE_CHECKING:

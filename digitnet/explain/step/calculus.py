@@ -79,16 +79,25 @@ def image_losses(probs: Array, targets: Array, loss: LossName) -> Array:
         probs: (N, classes).
         targets: (N, classes), one-hot.
         loss: Which.
+
+    Returns:
+        The losses; infinite where the true probability is so small that it is 0 in float64.
     """
     match loss:
         case "cross-entropy":
-            found: Array = -np.log((targets * probs).sum(axis=1))
+            found: Array = _minus_log((targets * probs).sum(axis=1))
         case "bce":
-            found = -(targets * np.log(probs) + (1 - targets) * np.log(1 - probs)).sum(axis=1)
+            found = _minus_log(np.where(targets == 1, probs, 1 - probs)).sum(axis=1)
         case "mse":
             found = ((probs - targets) ** 2).sum(axis=1)
         case "mae":
             found = np.abs(probs - targets).sum(axis=1)
+    return found
+
+
+def _minus_log(probs: Array) -> Array:
+    with np.errstate(divide="ignore"):  # which gives infinity, as it should
+        found: Array = -np.log(probs) + 0.0  # which makes 0 of -0
     return found
 
 

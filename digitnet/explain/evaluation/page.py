@@ -11,9 +11,10 @@ from html import escape
 from PIL import Image
 
 from digitnet import __version__
+from digitnet.drawing import probability_text
 from digitnet.evaluation import Sureness
-from digitnet.explain.mistakes import Mistake, probability_text
-from digitnet.explain.scores import confusions
+from digitnet.explain.evaluation.figures import confusions
+from digitnet.explain.evaluation.mistakes import Mistake
 from digitnet.metrics import Metrics
 
 GENERATOR = '<meta name="generator" content="digitnet eval --report">'
@@ -97,6 +98,11 @@ def page(
         f'<p class="quiet">Made by digitnet {escape(__version__)}, by digitnet eval --report. '
         "Every number and every picture on this page is of this evaluation; nothing is loaded from elsewhere.</p>",
     ]
+    return _document(title, body)
+
+
+def _document(title: str, body: Sequence[str]) -> str:
+    """Put the parts of a body into a page that may open nothing but what it holds."""
     return "\n".join(
         [
             "<!doctype html>",

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from digitnet.config import ActivationName, LossName, TrainConfig
 from digitnet.data.digits import Digits
-from digitnet.explain import toy
-from digitnet.explain.rules import Update, take_step
-from digitnet.explain.toy import Arrays, Batch, Check, Forward, Gradients
+from digitnet.explain.step import toy
+from digitnet.explain.step.rules import Update, take_step
+from digitnet.explain.step.toy import Arrays, Batch, Check, Forward, Gradients
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from digitnet.explain.epochs import History, Snapshot
-from digitnet.explain.figures import AMOUNT, INK, SIGNED, figure_file, shape_text
+from digitnet.explain.activity import most_active
+from digitnet.explain.figures import AMOUNT, INK, figure_file, shape_text
+from digitnet.explain.panels import SIGNS, bare, show_signed, signed_limit
+from digitnet.explain.training.epochs import History, Snapshot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,20 +62,19 @@ def strongest(weights: Tensor, count: int) -> list[int]:
 def _draw_kernels(history: History, path: Path, run: str) -> Path:
     shown, weights = columns(history.snapshots), history.snapshots[-1].weights
     chosen = strongest(weights, MOST_ROWS)
-    most = max(float(snapshot.weights[chosen].abs().max()) for snapshot in shown)
+    most = signed_limit(*[snapshot.weights[chosen] for snapshot in shown])
     is_mlp = history.snapshots[0].maps is None
     what = "Weights of the first layer, pixel by pixel" if is_mlp else "Kernels of the first layer"
     source = (
         f"{run}, {history.first}.weight: {shape_text(weights.shape)}, the {len(chosen)} strongest of {len(weights)}; "
-        f"purple above 0, orange below, white 0; darkest: {most:.2f}"
+        f"{SIGNS}; darkest: {most:.2f}"
     )
     height = 1.2 + (1.45 if is_mlp else 1.15) * len(chosen)
     with figure_file(path, title=f"{what}, after each epoch", source=source, height_in=height) as figure:
         axes = figure.subplots(len(chosen), len(shown), squeeze=False)
         for row, index in enumerate(chosen):
             for ax, snapshot in zip(axes[row], shown, strict=True):
-                ax.imshow(snapshot.weights[index].numpy(), cmap=SIGNED, vmin=-most, vmax=most)
-                _bare(ax)
+                show_signed(ax, snapshot.weights[index], most)
             axes[row, 0].set_ylabel(f"{'unit' if is_mlp else 'kernel'} {index}")
         _head(axes[0], shown)
     return path
@@ -86,7 +87,7 @@ def _draw_maps(history: History, path: Path, run: str) -> Path:
         f"{run}, base.block1: {shape_text(last.shape[1:])}, of images not trained on; for each, the {MAPS_SHOWN} most "
         f"active maps of {last.shape[1]} in the end; each row has one scale"
     )
-    rows = [(digit, channel) for digit in DIGITS_SHOWN for channel in strongest(last[digit], MAPS_SHOWN)]
+    rows = [(digit, channel) for digit in DIGITS_SHOWN for channel in most_active(last[digit], MAPS_SHOWN)]
     title = "Feature maps of the first block, after each epoch"
     with figure_file(path, title=title, source=source, height_in=1.2 + 1.55 * len(rows)) as figure:
         axes = figure.subplots(len(rows), len(shown) + 1, squeeze=False)
@@ -97,7 +98,7 @@ def _draw_maps(history: History, path: Path, run: str) -> Path:
             for ax, values in zip(line[1:], maps, strict=True):
                 ax.imshow(values, cmap=AMOUNT, vmin=low, vmax=high)
             for ax in line:
-                _bare(ax)
+                bare(ax)
             line[1].set_ylabel(f"map {channel}")
         axes[0, 0].set_title("the picture")
         _head(axes[0, 1:], shown)
@@ -144,9 +145,3 @@ def _head(axes: Iterable[Axes], shown: Sequence[Snapshot]) -> None:
     for ax, snapshot in zip(axes, shown, strict=True):
         name = f"epoch {snapshot.epoch}" if snapshot.epoch else "before training"
         ax.set_title(f"{name}\n{snapshot.validation_accuracy:.2%} right", fontsize=11)
-
-
-def _bare(ax: Axes) -> None:
-    ax.set(xticks=[], yticks=[])
-    for spine in ax.spines.values():
-        spine.set_visible(False)

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from digitnet.explain.figures import BLACK, BLUE, GREEN, ORANGE, RED, figure_file, shape_text
-from digitnet.explain.units import walk
+from digitnet.explain.unit.units import walk
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from digitnet.explain.units import Bend, DenseLayer, Stack, Unit, UnitExplanation
+    from digitnet.explain.unit.units import Bend, DenseLayer, Stack, Unit, UnitExplanation
 
 NODES = 6  # of a layer that are drawn
 EDGES = 12  # between two layers that carry their numbers; of more, none could be read

@@ -19,8 +19,8 @@ from digitnet.config import ActivationName, LossName
 from digitnet.data.digits import Digits
 from digitnet.device import generator
 from digitnet.errors import DataError
-from digitnet.explain import calculus
-from digitnet.explain.calculus import Array
+from digitnet.explain.step import calculus
+from digitnet.explain.step.calculus import Array
 from digitnet.losses import build_loss
 from digitnet.models import build_activation
 

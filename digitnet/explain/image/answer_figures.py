@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from torch import Tensor
 
-    from digitnet.explain.attribution import Attribution
-    from digitnet.explain.counterfactual import Search
-    from digitnet.explain.explanation import Explanation
-    from digitnet.explain.neighbours import Neighbours
-    from digitnet.explain.probe import ProbeResult
+    from digitnet.explain.image.attribution import Attribution
+    from digitnet.explain.image.counterfactual import Search
+    from digitnet.explain.image.explanation import Explanation
+    from digitnet.explain.image.neighbours import Neighbours
+    from digitnet.explain.image.probe import ProbeResult
 
 MOST_NAMES = 14  # beside the points of a line
 

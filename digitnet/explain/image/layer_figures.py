@@ -5,20 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 from matplotlib.patches import Rectangle
 
+from digitnet.drawing import fixed
 from digitnet.explain.activity import most_active, shares
 from digitnet.explain.figures import GREEN, INK, figure_file, shape_text
-from digitnet.explain.panels import SIGNS, blank, counted, show_signed, signed_limit, two_places, write_beside
+from digitnet.explain.panels import SIGNS, blank, counted, show_numbers, show_signed, signed_limit, write_beside
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from torch import Tensor
 
     from digitnet.explain.activity import Block, DenseUnit
-    from digitnet.explain.convolution import Convolution, Variant
-    from digitnet.explain.explanation import Explanation, Kernels
+    from digitnet.explain.image.convolution import Convolution, Variant
+    from digitnet.explain.image.explanation import Explanation, Kernels
     from digitnet.explain.trace import Stage
 
 PAIRS = 4  # kernels with their maps in a row
@@ -86,11 +86,7 @@ def _draw_input(axes: Axes, conv: Convolution, channel: int) -> None:
 
 def _draw_kernel(axes: Axes, weights: Tensor) -> None:
     """Draw a kernel, (k, k), with its numbers."""
-    limit = signed_limit(weights)
-    show_signed(axes, weights, limit)
-    for (row, column), value in np.ndenumerate(weights.numpy()):
-        colour = "white" if abs(value) > 0.7 * limit else "black"
-        axes.text(column, row, two_places(value), ha="center", va="center", color=colour, fontsize=80 / len(weights))
+    show_numbers(axes, weights, decimals=2, fontsize=80 / len(weights))
     axes.set_title("the kernel\n(enlarged)", fontsize=12)
 
 
@@ -143,12 +139,12 @@ def draw_block(path: Path, block: Block) -> None:
 
 
 def _stage_lines(stage: Stage) -> list[str]:
-    counted = shares(stage)
+    share = shares(stage)
     lines = [stage.layer.name.rpartition(".")[2], stage.layer.kind, shape_text(stage.output.shape)]
-    if counted.after < counted.before and "Pool" in stage.layer.kind:
-        lines.append(f"keeps {counted.after / counted.before:.0%} of the numbers")
-    if counted.zeros > 0:
-        lines.append(f"{counted.zeros:.0%} are 0")
+    if share.after < share.before and "Pool" in stage.layer.kind:
+        lines.append(f"keeps {share.after / share.before:.0%} of the numbers")
+    if share.zeros > 0:
+        lines.append(f"{share.zeros:.0%} are 0")
     return lines
 
 
@@ -188,4 +184,4 @@ def draw_units(path: Path, explanation: Explanation) -> None:
 
 def _unit_lines(unit: DenseUnit) -> list[str]:
     bias = f"bias {unit.bias:+.2f}, " if unit.bias else ""
-    return [f"products sum to {unit.total - unit.bias:+.2f}", f"{bias}makes {two_places(unit.output)}"]
+    return [f"products sum to {unit.total - unit.bias:+.2f}", f"{bias}makes {fixed(unit.output)}"]

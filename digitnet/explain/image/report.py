@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from digitnet.explain.activity import shares
-from digitnet.explain.attribution import Attribution
-from digitnet.explain.counterfactual import Search
-from digitnet.explain.explanation import Explanation, Kernels
-from digitnet.explain.neighbours import Neighbours
-from digitnet.explain.probe import ProbeResult
+from digitnet.explain.image.attribution import Attribution
+from digitnet.explain.image.counterfactual import Search
+from digitnet.explain.image.explanation import Explanation, Kernels
+from digitnet.explain.image.neighbours import Neighbours
+from digitnet.explain.image.probe import ProbeResult
 from digitnet.explain.trace import Stage
 
 

@@ -28,11 +28,6 @@ class Mistake:
     """(28, 28) uint8, light ink on black."""
 
 
-def probability_text(prob: float) -> str:
-    """Put a probability into per cent as answers do: no network is certain, so none is 0 or 100."""
-    return ">99.99%" if prob > 0.9999 else "<0.01%" if prob < 0.0001 else f"{prob:.2%}"
-
-
 @torch.inference_mode()
 def find_mistakes(digits: Digits, logits: Tensor, calibration: Calibration) -> list[Mistake]:
     """Find what was read wrongly, by how sure the wrong answer was, surest first.

@@ -17,9 +17,10 @@ from matplotlib.font_manager import findfont
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from digitnet.atomic import write_atomically
-from digitnet.explain.convolution import Convolution, Window
+from digitnet.drawing import fixed
 from digitnet.explain.figures import GREEN, INK, SIGNED, shape_text
-from digitnet.explain.panels import signed_limit, two_places
+from digitnet.explain.image.convolution import Convolution, Window
+from digitnet.explain.panels import signed_limit
 
 WIDTH, HEIGHT = 1200, 800
 MAP_SIDE = 392  # of the input and of the feature map, at most
@@ -134,7 +135,7 @@ def _draw_grid(draw: ImageDraw.ImageDraw, corner: tuple[int, int], values: Value
         colour = tuple(colours[row, column].tolist())
         draw.rectangle((left, top, left + cell - 2, top + cell - 2), fill=colour, outline="#bbbbbb")
         text = "white" if sum(colour) < 380 else "black"
-        _write(draw, (left + cell // 2, top + cell // 2), two_places(value), max(11, min(20, cell // 3)), text)
+        _write(draw, (left + cell // 2, top + cell // 2), fixed(value), max(11, min(20, cell // 3)), text)
 
 
 def _paste_map(

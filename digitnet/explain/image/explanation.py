@@ -10,8 +10,8 @@ from torch import Tensor
 
 from digitnet.errors import UsageError
 from digitnet.explain.activity import DenseUnit, around, blocks, dense_units, most_active
-from digitnet.explain.attribution import Attribution, attribute
-from digitnet.explain.convolution import (
+from digitnet.explain.image.attribution import Attribution, attribute
+from digitnet.explain.image.convolution import (
     Convolution,
     Variant,
     choose_convolution,
@@ -19,10 +19,10 @@ from digitnet.explain.convolution import (
     convolution_names,
     read_convolution,
 )
-from digitnet.explain.counterfactual import Search, find_changes
-from digitnet.explain.neighbours import Neighbours, mean_digit, nearest_by_each
-from digitnet.explain.probe import ProbeResult, probe_layers
-from digitnet.explain.references import References
+from digitnet.explain.image.counterfactual import Search, find_changes
+from digitnet.explain.image.neighbours import Neighbours, mean_digit, nearest_by_each
+from digitnet.explain.image.probe import ProbeResult, probe_layers
+from digitnet.explain.image.references import References
 from digitnet.explain.trace import Representation, Stage, last_hidden, represent, trace
 from digitnet.models import to_float
 from digitnet.predictor import Classifier, Prediction

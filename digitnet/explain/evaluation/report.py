@@ -1,6 +1,6 @@
 """The folder of an evaluation: figures, and a page that shows them and opens without a server or a network.
 
-What is on the page is in ``page.py``, the figures in ``scores.py``.
+What is on the page is in ``page.py``, the figures in ``figures.py``.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from digitnet.atomic import write_atomically
 from digitnet.errors import UsageError, printable
 from digitnet.evaluation import Sureness
-from digitnet.explain.mistakes import Mistake, find_mistakes
-from digitnet.explain.page import GENERATOR, Evaluation, page
-from digitnet.explain.scores import draw_confusion, draw_mistakes, draw_reliability
+from digitnet.explain.evaluation.figures import draw_confusion, draw_mistakes, draw_reliability
+from digitnet.explain.evaluation.mistakes import Mistake, find_mistakes
+from digitnet.explain.evaluation.page import GENERATOR, Evaluation, page
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -1,0 +1,1 @@
+"""What ``digitnet explain image`` shows: one picture on its way through a network, and why it is read so."""

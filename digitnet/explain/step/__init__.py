@@ -1,0 +1,1 @@
+"""What ``digitnet explain step`` shows: one step of training on a network small enough to follow."""
