@@ -94,9 +94,13 @@ def draw_representations(path: Path, explanation: Explanation) -> None:
 
 
 def _chosen_parts(parts: tuple[Representation, ...]) -> list[Representation]:
-    """Choose parts spread over the network, the first and the last among them."""
-    places = np.linspace(0, len(parts) - 1, min(len(parts), MOST_PARTS)).round().astype(int)
-    return [parts[i] for i in sorted(set(places.tolist()))]
+    """Choose the pixels, the first layer, the last of maps and the last of all, and others spread between them."""
+    last_maps = max(i for i, part in enumerate(parts) if len(part.shape) == 3)
+    kept = {0, min(1, len(parts) - 1), last_maps, len(parts) - 1}
+    others = [i for i in range(len(parts)) if i not in kept]
+    count = min(MOST_PARTS - len(kept), len(others))
+    spread = {others[(2 * i + 1) * len(others) // (2 * count)] for i in range(count)}
+    return [parts[i] for i in sorted(kept | spread)]
 
 
 def _draw_part(figure: Figure, place: SubplotSpec, part: Representation) -> None:
