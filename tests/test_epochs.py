@@ -18,7 +18,7 @@ from test_cli import fail, invoke
 
 from digitnet.checkpoint import load_checkpoint
 from digitnet.config import CNNConfig, MLPConfig, RunConfig, TrainConfig
-from digitnet.console.epochs import answer_lines, history_lines, kernel_lines
+from digitnet.console.epochs import answer_lines, history_rows, kernel_lines
 from digitnet.data.digits import Digits
 from digitnet.data.load import load_training
 from digitnet.errors import DataError
@@ -165,7 +165,7 @@ def test_lines_fit_a_terminal_and_wrong_answers_stand_out(made):
     probs[4] = torch.eye(10)[7]
     many = tuple(replace(snapshots[0], epoch=k, probs=probs) for k in range(100))
     assert answer_lines(many)[1].split() == ["0", "0", "1", "2", "3", "(7)", "5", "6", "7", "8", "9"]
-    assert len(history_lines(many)) == len(answer_lines(many)) == 101
+    assert len(history_rows(many)) == len(answer_lines(many)) - 1 == 100
     wide = replace(made[1], snapshots=tuple(replace(s, weights=torch.randn(4, 7, 7)) for s in many))
     for history in (made[1], wide):
         lines = kernel_lines(history, "ascii")

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.gridspec import SubplotSpec
 
-from digitnet.drawing import describe, probability_text
+from digitnet.drawing import decimals_apart, describe, fixed, probability_text
 from digitnet.errors import printable
 from digitnet.explain.activity import most_active
 from digitnet.explain.figures import AMOUNT, BLUE, INK, ORANGE, figure_file, shape_text
@@ -146,15 +146,18 @@ def _draw_answer(figure: Figure, place: SubplotSpec, explanation: Explanation) -
     grid = place.subgridspec(1, 2)
     logits = explanation.representation[-1].features[0].tolist()
     probs = explanation.prediction.probs
+    decimals = decimals_apart(logits, 1)
     softened = f"probabilities in %: softmax(logits / {explanation.temperature:.3f})"
     shown = (
-        (logits, [f"{logit:.1f}" for logit in logits], "head.output: 10 logits"),
+        (logits, [fixed(logit, decimals) for logit in logits], "head.output: 10 logits"),
         ([100 * prob for prob in probs], [probability_text(prob).rstrip("%") for prob in probs], softened),
     )
     colours = [ORANGE if digit == explanation.prediction.digit else BLUE for digit in range(10)]
     for column, (values, labels, said) in enumerate(shown):
         axes = figure.add_subplot(grid[0, column])
-        axes.bar_label(axes.bar(range(10), values, color=colours), labels, fontsize=10, padding=2)
+        axes.bar_label(
+            axes.bar(range(10), values, color=colours), labels, fontsize=10 if decimals < 4 else 8, padding=2
+        )
         axes.set_title(said)
         axes.set_xticks(range(10))
         axes.margins(y=0.15)
