@@ -244,4 +244,4 @@ def test_without_mnist_strokes_are_taken_and_it_is_said():
 )
 def test_a_wrong_learning_rate_is_refused_in_a_line(rate, said):
     done = run("--learning-rate", rate)
-    assert (done.exit_code, done.stderr) == (2, f"error: learning_rate must be {said}\n")
+    assert (done.exit_code, done.stderr) == (2, f"error: --learning-rate must be {said}\n")

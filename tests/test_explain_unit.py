@@ -86,8 +86,8 @@ def test_the_second_layer_that_is_made_has_small_whole_numbers():
 @pytest.mark.parametrize(
     ("first", "second", "message"),
     [
-        ((((1.0, 2.0), (3.0,)), (1.0, 2.0)), None, "row 2 of --w has 1 numbers, and --x has 2: a weight for each"),
-        ((((1.0, 2.0),), (1.0, 2.0)), None, "--b has 2 numbers, and --w has 1 rows: a bias for each"),
+        ((((1.0, 2.0), (3.0,)), (1.0, 2.0)), None, "row 2 of --w has 1 number, and --x has 2: a weight for each"),
+        ((((1.0, 2.0),), (1.0, 2.0)), None, "--b has 2 numbers, and --w has 1 row: a bias for each"),
         ((((1.0, 2.0),), (1.0,)), (((1.0, 2.0),), (1.0,)), "row 1 of --w2 has 2 numbers, and --w makes 1"),
     ],
 )
@@ -99,7 +99,7 @@ def test_sizes_have_to_fit(first, second, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--x", "1,a"], "--x takes numbers with a comma between"),
+        (["--x", "1,a"], "--x takes numbers with a comma between, such as 2,1,3"),
         (["--x", "nan"], "--x takes numbers up to a million"),
         (["--w", "1e9,1,1"], "--w takes numbers up to a million"),
         (["--b2", "1"], "--b2 belongs to --w2"),
