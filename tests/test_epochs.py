@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -195,12 +196,20 @@ def test_the_command_shows_a_run_that_kept_its_epochs(monkeypatch):
     done = invoke("explain", "training", "mine", "--ascii", "--output", "figures")
     assert done.stdout.isascii()
     assert max(map(len, done.stdout.splitlines())) <= 80
+    for width in (40, 60):
+        monkeypatch.setenv("COLUMNS", str(width))
+        narrow = invoke("explain", "training", "mine", "--ascii").stdout
+        assert max(map(len, narrow.splitlines())) <= width
+        assert set(re.findall(r"\d+\.\d+%?", narrow)) == set(re.findall(r"\d+\.\d+%?", done.stdout))
     assert sorted(path.name for path in Path("figures").iterdir()) == ["kernels.png", "maps.png", "representations.png"]
     assert done.stderr.splitlines()[0] == "Drew figures/kernels.png."
     document = json.loads(invoke("explain", "training", "checkpoints/mine", "--json").stdout)
     assert [epoch["epoch"] for epoch in document["epochs"]] == [0, 1, 2]
     assert all(sum(row) == pytest.approx(1, abs=1e-5) for row in document["epochs"][2]["probs"])
 
+    assert "pretrained-cnn ships without the networks of its epochs" in fail(
+        "explain", "training", "pretrained-cnn", code=1
+    )
     invoke("train", *OPTIONS, "--name", "plain")
     assert not list(Path("checkpoints/plain").glob("epoch-*"))
     assert fail("explain", "training", "plain", code=1) == (

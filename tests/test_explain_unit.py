@@ -1,6 +1,7 @@
 """digitnet explain unit: its numbers against NumPy's, and the text, JSON and figure of the command."""
 
 import json
+import re
 from typing import get_args
 
 import numpy as np
@@ -141,3 +142,20 @@ def test_the_figure_is_drawn(tmp_path, arguments):
     assert done.stderr == f"Drew {folder / 'unit.png'}.\nDrew {folder / 'activations.png'}.\n"
     with Image.open(tmp_path / "figures" / "unit.png") as picture:
         assert picture.size == (1200, 900)
+
+
+@pytest.mark.parametrize("columns", [40, 60])
+def test_a_narrow_terminal_shows_the_same_numbers_each_whole(monkeypatch, columns):
+    def numbers(text):
+        return set(re.findall(r"[\d.e+-]*\d", text))
+
+    wide = run().stdout
+    monkeypatch.setenv("COLUMNS", str(columns))
+    narrow = run().stdout
+    assert numbers(narrow) == numbers(wide)
+    assert max(map(len, narrow.splitlines())) <= columns
+
+
+def test_ascii_is_taken_as_by_the_other_commands():
+    assert run("--ascii").stdout == run().stdout
+    assert run().stdout.isascii()
