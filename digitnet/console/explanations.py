@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from digitnet.console.answers import prediction_line
-from digitnet.console.diagrams import bar, encoding, matrix, print_beside, print_lines, print_text, room
+from digitnet.console.diagrams import bar, encoding, matrix, print_beside, print_lines, print_text, print_wrapped, room
 from digitnet.console.tables import print_pairs, print_record
 from digitnet.drawing import decimals_apart, describe, draw_digit, fixed, signed
 
@@ -39,7 +39,7 @@ def print_explanation(explanation: Explanation, figures: Sequence[Path], ascii_o
     leads = (
         f"{why.answer} leads by {fixed(end, decimals)} logits, and by {fixed(lead.start, decimals)} on a black picture"
     )
-    print_lines([f"{leads}; shares sum to {signed(total, decimals)}"])
+    print_wrapped(f"{leads}; shares sum to {signed(total, decimals)}", 4)
     if e.kernels:
         print()
         _print_kernel(e.kernels)

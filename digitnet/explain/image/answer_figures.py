@@ -68,7 +68,7 @@ def draw_why(path: Path, explanation: Explanation) -> None:
     title = f"Which pixels speak for {why.answer}, and which for the runner-up {why.rival}"
     source = (
         "integrated gradients of head.output, 10 logits, by 1 x 28 x 28 pixels: the shares sum to the logit's rise,\n"
-        f"here to within {most:.{decimals_apart((0, most), 2)}f}; purple: speaks for, orange: speaks against"
+        f"here to within {most:.2g}; purple: speaks for, orange: speaks against"
     )
     with figure_file(path, title=title, source=source, height_in=10.4) as figure:
         axes = figure.subplots(2, 3)
@@ -102,7 +102,7 @@ def _draw_shares(axes: Axes, found: Attribution, image: Tensor, limit: float, sa
     start, end, total = found.start, found.start + found.rise, found.rise - found.residual
     decimals = decimals_apart((start, end), 2)
     shown, reached, summed = (signed(value, decimals) for value in (start, end, total))
-    axes.set_xlabel(f"{shown} to {reached}: the shares sum to {summed}", fontsize=11)
+    axes.set_xlabel(f"{shown} to {reached}: the shares sum to {summed}", fontsize=11 if decimals < 4 else 9)
 
 
 def draw_neighbours(path: Path, explanation: Explanation) -> None:
