@@ -1,10 +1,22 @@
-"""Files that are whole or not there at all."""
+"""Files that are whole or not there at all, and the folders for them."""
 
 from __future__ import annotations
 
 import os
 import tempfile
 from pathlib import Path
+
+from digitnet.errors import UsageError
+
+
+def check_folder(folder: Path, option: str) -> None:
+    """Refuse a place for files that is no folder; one that is missing can be made.
+
+    Raises:
+        UsageError: It is none; the message says by which option to name another one.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is not a folder; name another one by {option}")
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -64,6 +66,18 @@ def has_blocks(encoding: str | None) -> bool:
 def fixed(value: float | np.floating, decimals: int = 2) -> str:
     """Put a number into text with so many decimals; what rounds to nought has no sign."""
     return f"{round(float(value), decimals) + 0.0:.{decimals}f}"  # + 0.0 makes 0 of -0
+
+
+def signed(value: float | np.floating, decimals: int = 2) -> str:
+    """Put a number into text with its sign, + for nought, and so many decimals."""
+    return f"{round(float(value), decimals) + 0.0:+.{decimals}f}"
+
+
+def decimals_apart(values: Iterable[float], least: int) -> int:
+    """Return how many decimals tell numbers apart: three digits of what lies between them, from `least` to 5."""
+    values = list(values)
+    spread = max(values) - min(values)
+    return min(max(2 - math.floor(math.log10(spread)), least), 5) if spread else least
 
 
 def probability_text(prob: float) -> str:

@@ -86,6 +86,11 @@ def find_epochs(reference: str | Path) -> tuple[Path, list[Path]]:
         CheckpointError: There is no such run, or its epochs were not kept.
     """
     folder = next((path for path in (Path(reference), RUNS / reference) if path.is_dir()), None)
+    if folder is None and str(reference) in PRETRAINED:
+        raise CheckpointError(
+            f"{reference} ships without the networks of its epochs; make a run that has them "
+            'by "digitnet train --keep-epochs"'
+        )
     if folder is None or not str(reference):
         raise CheckpointError(f'no run at {reference}; make one by "digitnet train --keep-epochs"')
     numbered = {int(name[1]): path for path in folder.iterdir() if (name := EPOCH_NAME.fullmatch(path.name))}

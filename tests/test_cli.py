@@ -118,6 +118,11 @@ def test_how_sure_it_is_stands_in_eval_and_info(run_folder):
         (["eval", "--dataset="], "error: --dataset is given, but empty"),
         (["eval", "--report", ""], "error: --report is given, but empty"),
         (["adapt", "hand", "--data-dir", ""], "error: --data-dir is given, but empty"),
+        (["eval", "--report"], "requires an argument; see digitnet eval --help"),
+        (["train", "--tensorboard=3"], "does not take a value; see digitnet train --help"),
+        (["explain", "image", "-"], "explain image reads a file, and no picture from stdin"),
+        (["explain", "step", "--output", __file__], "test_cli.py is not a folder; name another one by --output"),
+        (["explain", "unit", "--output", __file__], "test_cli.py is not a folder; name another one by --output"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

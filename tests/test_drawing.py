@@ -8,7 +8,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from digitnet.cli import app
-from digitnet.drawing import describe, draw_digit
+from digitnet.drawing import decimals_apart, describe, draw_digit, signed
 from digitnet.pictures import Steps, read_digit, read_prepared
 
 
@@ -100,3 +100,15 @@ def test_the_size_is_that_of_the_file(tmp_path):
     for name in ("one.png", "one.jpg"):
         picture.save(tmp_path / name)
         assert read_prepared(tmp_path / name).steps.ink_box == pytest.approx((120, 800), abs=12)
+
+
+@pytest.mark.parametrize(
+    ("values", "decimals"),
+    [([-12.0, 14.0], 1), ([0.2, 2.5], 2), ([0.201, 0.233], 4), ([1e-9, 2e-9], 5), ([3.0, 3.0], 1), ([-9e2, 9e2], 1)],
+)
+def test_numbers_that_lie_close_get_more_decimals(values, decimals):
+    assert decimals_apart(values, 1) == decimals
+
+
+def test_nought_has_no_minus():
+    assert [signed(value) for value in (-0.001, 0.0, -0.006, 2.0)] == ["+0.00", "+0.00", "-0.01", "+2.00"]

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +19,7 @@ from test_cli import fail, invoke
 
 from digitnet.checkpoint import load_checkpoint
 from digitnet.config import CNNConfig, MLPConfig, RunConfig, TrainConfig
-from digitnet.console.epochs import answer_lines, history_lines, kernel_lines
+from digitnet.console.epochs import answer_lines, history_rows, kernel_lines
 from digitnet.data.digits import Digits
 from digitnet.data.load import load_training
 from digitnet.errors import DataError
@@ -165,7 +166,7 @@ def test_lines_fit_a_terminal_and_wrong_answers_stand_out(made):
     probs[4] = torch.eye(10)[7]
     many = tuple(replace(snapshots[0], epoch=k, probs=probs) for k in range(100))
     assert answer_lines(many)[1].split() == ["0", "0", "1", "2", "3", "(7)", "5", "6", "7", "8", "9"]
-    assert len(history_lines(many)) == len(answer_lines(many)) == 101
+    assert len(history_rows(many)) == len(answer_lines(many)) - 1 == 100
     wide = replace(made[1], snapshots=tuple(replace(s, weights=torch.randn(4, 7, 7)) for s in many))
     for history in (made[1], wide):
         lines = kernel_lines(history, "ascii")
@@ -195,12 +196,20 @@ def test_the_command_shows_a_run_that_kept_its_epochs(monkeypatch):
     done = invoke("explain", "training", "mine", "--ascii", "--output", "figures")
     assert done.stdout.isascii()
     assert max(map(len, done.stdout.splitlines())) <= 80
+    for width in (40, 60):
+        monkeypatch.setenv("COLUMNS", str(width))
+        narrow = invoke("explain", "training", "mine", "--ascii").stdout
+        assert max(map(len, narrow.splitlines())) <= width
+        assert set(re.findall(r"\d+\.\d+%?", narrow)) == set(re.findall(r"\d+\.\d+%?", done.stdout))
     assert sorted(path.name for path in Path("figures").iterdir()) == ["kernels.png", "maps.png", "representations.png"]
     assert done.stderr.splitlines()[0] == "Drew figures/kernels.png."
     document = json.loads(invoke("explain", "training", "checkpoints/mine", "--json").stdout)
     assert [epoch["epoch"] for epoch in document["epochs"]] == [0, 1, 2]
     assert all(sum(row) == pytest.approx(1, abs=1e-5) for row in document["epochs"][2]["probs"])
 
+    assert "pretrained-cnn ships without the networks of its epochs" in fail(
+        "explain", "training", "pretrained-cnn", code=1
+    )
     invoke("train", *OPTIONS, "--name", "plain")
     assert not list(Path("checkpoints/plain").glob("epoch-*"))
     assert fail("explain", "training", "plain", code=1) == (

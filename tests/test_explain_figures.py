@@ -1,12 +1,16 @@
 """What the figures of an explained picture show: their pixels and words against the tensors that they are of."""
 
+import math
 import re
+from dataclasses import replace
 
 import matplotlib as mpl
 import numpy as np
 import pytest
+import torch
 from explained import CNNS, digits, network
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from PIL import Image
 from scipy.signal import correlate2d
 
@@ -16,7 +20,8 @@ from digitnet.explain.image.animation import positions, save_animation, save_ste
 from digitnet.explain.image.convolution import compare_windows, read_convolution
 from digitnet.explain.image.explanation import Kernels
 from digitnet.explain.image.layer_figures import draw_block, draw_kernels, draw_windows
-from digitnet.explain.trace import trace
+from digitnet.explain.image.picture_figures import MOST_PARTS, _chosen_parts
+from digitnet.explain.trace import Representation, trace
 
 
 @pytest.fixture
@@ -74,6 +79,35 @@ def test_padding_and_stride_are_drawn_to_scale_with_their_sizes(name, shown, tmp
     assert len(spans) == 1  # so that a pixel is as large in each
     mine = [axes for axes, _ in drawn if axes.get_title().endswith("this network")]
     assert len(mine) == (1 if conv.stride <= 2 else 0)
+
+
+def test_a_stride_of_its_own_is_said_below(monkeypatch, tmp_path):
+    said = []
+    monkeypatch.setattr(Figure, "supxlabel", lambda _, text, **__: said.append(text))
+    kernels, _ = opened("plain")
+    draw_windows(tmp_path / "w.png", kernels)
+    strided = replace(kernels.convolution, stride=7, maps=kernels.convolution.maps[:, ::7, ::7])
+    draw_windows(tmp_path / "w.png", replace(kernels, convolution=strided))
+    assert "this network" not in said[0]
+    assert said[1].startswith("this network: padding same, stride 7, makes 4 x 4, which is none of the four\n")
+
+
+def of_shapes(*shapes):
+    """A representation of each shape, all of them nought."""
+    return tuple(
+        Representation(name=str(i), shape=shape, pooled=None, features=torch.zeros(1, math.prod(shape)))
+        for i, shape in enumerate(shapes)
+    )
+
+
+@pytest.mark.parametrize("maps", [1, 2, 3, 8, 11, 40])
+@pytest.mark.parametrize("layers", [0, 1, 2, 12, 30])
+def test_of_many_parts_the_first_and_the_last_of_each_kind_are_drawn(maps, layers):
+    parts = of_shapes(*[(1, 28, 28)] * maps, *[(16,)] * layers)
+    chosen = [int(part.name) for part in _chosen_parts(parts)]
+    assert chosen == sorted(set(chosen))
+    assert len(chosen) == min(len(parts), MOST_PARTS)
+    assert {0, min(1, len(parts) - 1), maps - 1, len(parts) - 1} <= set(chosen)
 
 
 def test_a_block_is_drawn_in_the_order_of_its_layers(shown, tmp_path):

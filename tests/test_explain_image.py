@@ -1,6 +1,7 @@
 """digitnet explain image, from the command line, with networks of every form: files, text, JSON, and what cannot be."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -178,6 +179,33 @@ def test_ascii_is_all_that_is_printed_where_it_is_asked_for(tmp_path, digit_file
     checkpoint = save_network(tmp_path / "net.safetensors", "plain")
     assert explain(digit_files[0], "--checkpoint", checkpoint, "--ascii").stdout.isascii()
     assert not explain(digit_files[0], "--checkpoint", checkpoint).stdout.isascii()
+
+
+@pytest.mark.parametrize("name", ["plain", "kernel 7, stride 2, no pooling", "mlp"])
+@pytest.mark.parametrize("columns", [40, 60])
+def test_a_narrow_terminal_shows_every_number_whole(monkeypatch, name, columns, tmp_path, digit_files):
+    def numbers(text):
+        return set(re.findall(r"[-+]?\d+\.\d+", text))
+
+    monkeypatch.chdir(digit_files[0].parent)
+    arguments = digit_files[0].name, "--checkpoint", save_network(tmp_path / "net.safetensors", name)
+    wide = explain(*arguments).stdout
+    monkeypatch.setenv("COLUMNS", str(columns))
+    narrow = explain(*arguments).stdout
+    assert numbers(narrow) == numbers(wide)
+    assert max(map(len, narrow.splitlines())) <= columns
+
+
+def test_what_is_added_to_the_products_is_their_bias(tmp_path, digit_files):
+    checkpoint = save_network(tmp_path / "net.safetensors", "average pooling, valid, head, gelu, biases")
+    text = explain(digit_files[0], "--checkpoint", checkpoint).stdout
+    products, bias, total = map(
+        float, re.search(r"products sum to (\S+), and with the bias (\S+) to (\S+):", text).groups()
+    )
+    assert products + bias == pytest.approx(total, abs=0.0016)
+    made = json.loads(explain(digit_files[0], "--checkpoint", checkpoint, "--json").stdout)["kernel"]
+    assert total == pytest.approx(max(map(max, made["map"])), abs=0.0006)
+    assert bias == pytest.approx(made["bias"], abs=0.0006)
 
 
 @pytest.mark.parametrize("dataset", ["mnist", "a folder that is gone"])

@@ -1,6 +1,7 @@
 """digitnet explain step: its numbers against other computations of them, and the text, JSON and figures."""
 
 import json
+import re
 from dataclasses import replace
 from typing import get_args
 
@@ -244,4 +245,16 @@ def test_without_mnist_strokes_are_taken_and_it_is_said():
 )
 def test_a_wrong_learning_rate_is_refused_in_a_line(rate, said):
     done = run("--learning-rate", rate)
-    assert (done.exit_code, done.stderr) == (2, f"error: learning_rate must be {said}\n")
+    assert (done.exit_code, done.stderr) == (2, f"error: --learning-rate must be {said}\n")
+
+
+@pytest.mark.parametrize("columns", [40, 60])
+def test_a_narrow_terminal_shows_the_same_numbers_each_whole(monkeypatch, columns):
+    def numbers(text):
+        return set(re.findall(r"[\d.e+-]*\d", text))
+
+    wide = run("--optimizer", "adamw", "--seed", 3).stdout
+    monkeypatch.setenv("COLUMNS", str(columns))
+    narrow = run("--optimizer", "adamw", "--seed", 3).stdout
+    assert numbers(narrow) == numbers(wide)
+    assert max(map(len, narrow.splitlines())) <= columns

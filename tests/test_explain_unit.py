@@ -1,6 +1,7 @@
 """digitnet explain unit: its numbers against NumPy's, and the text, JSON and figure of the command."""
 
 import json
+import re
 from typing import get_args
 
 import numpy as np
@@ -86,8 +87,8 @@ def test_the_second_layer_that_is_made_has_small_whole_numbers():
 @pytest.mark.parametrize(
     ("first", "second", "message"),
     [
-        ((((1.0, 2.0), (3.0,)), (1.0, 2.0)), None, "row 2 of --w has 1 numbers, and --x has 2: a weight for each"),
-        ((((1.0, 2.0),), (1.0, 2.0)), None, "--b has 2 numbers, and --w has 1 rows: a bias for each"),
+        ((((1.0, 2.0), (3.0,)), (1.0, 2.0)), None, "row 2 of --w has 1 number, and --x has 2: a weight for each"),
+        ((((1.0, 2.0),), (1.0, 2.0)), None, "--b has 2 numbers, and --w has 1 row: a bias for each"),
         ((((1.0, 2.0),), (1.0,)), (((1.0, 2.0),), (1.0,)), "row 1 of --w2 has 2 numbers, and --w makes 1"),
     ],
 )
@@ -99,7 +100,7 @@ def test_sizes_have_to_fit(first, second, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--x", "1,a"], "--x takes numbers with a comma between"),
+        (["--x", "1,a"], "--x takes numbers with a comma between, such as 2,1,3"),
         (["--x", "nan"], "--x takes numbers up to a million"),
         (["--w", "1e9,1,1"], "--w takes numbers up to a million"),
         (["--b2", "1"], "--b2 belongs to --w2"),
@@ -141,3 +142,20 @@ def test_the_figure_is_drawn(tmp_path, arguments):
     assert done.stderr == f"Drew {folder / 'unit.png'}.\nDrew {folder / 'activations.png'}.\n"
     with Image.open(tmp_path / "figures" / "unit.png") as picture:
         assert picture.size == (1200, 900)
+
+
+@pytest.mark.parametrize("columns", [40, 60])
+def test_a_narrow_terminal_shows_the_same_numbers_each_whole(monkeypatch, columns):
+    def numbers(text):
+        return set(re.findall(r"[\d.e+-]*\d", text))
+
+    wide = run().stdout
+    monkeypatch.setenv("COLUMNS", str(columns))
+    narrow = run().stdout
+    assert numbers(narrow) == numbers(wide)
+    assert max(map(len, narrow.splitlines())) <= columns
+
+
+def test_ascii_is_taken_as_by_the_other_commands():
+    assert run("--ascii").stdout == run().stdout
+    assert run().stdout.isascii()

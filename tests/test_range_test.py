@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 from test_cli import fail, invoke
 from torch import nn
 
 from digitnet import range_test as module
 from digitnet.config import MLPConfig, RunConfig, TrainConfig
+from digitnet.console.rates import rate_lines
 from digitnet.data.load import load_training
 from digitnet.device import derive_seed
 from digitnet.engine import epoch_batches
@@ -123,6 +125,31 @@ def test_the_figure_is_1200_pixels_wide(tmp_path):
     draw_rates(made([2.3, 1.5, 0.45, 0.3, 0.49, 0.51, 2.0]), 0.1, tmp_path / "a.png", "made up")
     with Image.open(tmp_path / "a.png") as picture:
         assert picture.size == (1200, 650)
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 200])
+def test_the_bars_leave_room_for_all_numbers(monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    test = made([2.3, 1.5, 0.45, 0.3, 0.49, 0.51, 2.0] * 5)
+    lines = rate_lines(test, "ascii")
+    assert max(map(len, lines)) <= min(columns, 80)
+    assert max(line.count("#") for line in lines) == min(columns, 80) - 40
+    assert [line.split()[1] for line in lines[1:]] == [f"{loss:.4f}" for loss in test.smoothed[::5]]
+
+
+@pytest.mark.parametrize("losses", [[2.3, 2.2, 0.3, 0.3, 0.3, 0.3, 2.0], [0.3, 0.3, 0.3, 0.3, 0.3, 2.0, 3.0]])
+def test_no_name_runs_out_of_the_figure(monkeypatch, tmp_path, losses):
+    seen, real = [], Figure.savefig
+
+    def savefig(self, *arguments, **options):
+        real(self, *arguments, **options)
+        (axes,) = self.axes
+        seen.extend((axes.get_window_extent(), text.get_window_extent()) for text in axes.texts)
+
+    monkeypatch.setattr(Figure, "savefig", savefig)
+    draw_rates(made(losses), 0.1, tmp_path / "a.png", "made up")
+    assert len(seen) == 3
+    assert all(frame.x0 <= name.x0 < name.x1 <= frame.x1 for frame, name in seen)
 
 
 def test_explain_shows_what_train_uses():

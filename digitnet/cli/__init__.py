@@ -52,8 +52,11 @@ def _one_line_errors(ctx: typer.Context) -> Iterator[None]:
             message = re.sub(said, meant, message)
         if not message:  # no command at all: typer shows the help
             raise
-        where = getattr(error, "ctx", None) or ctx  # the command's, which is below the group's
-        _fail(f"{message[0].lower()}{message[1:]}; see {where.command_path} --help", error.exit_code)
+        if (where := getattr(error, "ctx", None)) is not None:  # the command's, which is below the group's
+            path = where.command_path
+        else:
+            path = " ".join(filter(None, (ctx.command_path, ctx.invoked_subcommand)))
+        _fail(f"{message[0].lower()}{message[1:]}; see {path} --help", error.exit_code)
     except KeyboardInterrupt:
         _fail("interrupted", 130)
     except (BrokenPipeError, SystemExit):  # Rich makes the second of the first; nobody else here ends so

@@ -36,7 +36,7 @@ def configure(params: dict[str, Any]) -> RunConfig:
     elif "learning_rate" in overrides:
         overrides["learning_rate"] = parse_learning_rate(overrides["learning_rate"], _option("learning_rate"))
     if "betas" in overrides:
-        overrides["betas"] = parse_numbers(overrides["betas"], _option("betas"))
+        overrides["betas"] = parse_numbers(overrides["betas"], _option("betas"), "0.9,0.999")
     if "until_accuracy" in overrides:
         overrides["until_accuracy"] = parse_share(overrides["until_accuracy"], _option("until_accuracy"))
     if "time_budget" in overrides:

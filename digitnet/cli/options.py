@@ -62,8 +62,8 @@ def parse_sizes(text: str, option: str) -> tuple[int, ...]:
         raise UsageError(f"{option} takes whole numbers with commas between, such as 64,32, not {text!r}") from None
 
 
-def parse_numbers(text: str, option: str) -> tuple[float, ...]:
-    """Parse ``0.9,0.999``.
+def parse_numbers(text: str, option: str, example: str) -> tuple[float, ...]:
+    """Parse numbers such as the example, ``0.9,0.999``.
 
     Raises:
         UsageError: There is something else than numbers between the commas.
@@ -71,7 +71,7 @@ def parse_numbers(text: str, option: str) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
-        raise UsageError(f"{option} takes numbers with a comma between, such as 0.9,0.999, not {text!r}") from None
+        raise UsageError(f"{option} takes numbers with a comma between, such as {example}, not {text!r}") from None
 
 
 def parse_learning_rate(text: str, option: str) -> float:

@@ -1,4 +1,7 @@
-"""Numbers laid out as on paper: matrices in brackets, several beside each other; bars, and long lines broken."""
+"""Numbers laid out as on paper: matrices in brackets, several beside each other; bars, and long lines broken.
+
+Terminals of fewer than 80 columns get less beside each other, and lines that end between two numbers.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,17 @@ import sys
 import textwrap
 from collections.abc import Sequence
 
+from digitnet.console.tables import WIDE, terminal_width
 from digitnet.drawing import fixed, has_blocks
 
 DIGITS = 4  # significant ones, of what is shown
 MOST_DECIMALS = 8
-WIDTH = 78  # of 80 columns, two are the indentation
+INDENT = 2
+
+
+def room(indent: int = INDENT) -> int:
+    """Return how many characters there are for a line, beside its indentation."""
+    return min(terminal_width(), WIDE) - indent
 
 
 def encoding(ascii_only: bool) -> str | None:
@@ -71,12 +80,36 @@ def bar(share: float, width: int, encoding: str | None) -> str:
     return ("\u2588" if has_blocks(encoding) else "#") * round(width * share)
 
 
+def print_beside(*blocks: Sequence[str], gap: str) -> None:
+    """Print drawings beside each other as far as there is room, and what is left below them."""
+    gap = gap if terminal_width() >= WIDE else "  "
+    shown: list[Sequence[str]] = []
+    for block in blocks:
+        if shown and max(map(len, beside(*shown, block, gap=gap))) > room():
+            print_lines(beside(*shown, gap=gap))
+            shown = []
+        shown.append(block)
+    print_lines(beside(*shown, gap=gap))
+
+
 def print_wrapped(line: str, indent: int) -> None:
-    """Print a line, indented; what goes beyond ``WIDTH`` on lines of its own, indented by `indent` more."""
-    print_lines(textwrap.wrap(line, WIDTH, subsequent_indent=" " * indent))
+    """Print a line, indented; what there is no room for on lines of its own, indented by `indent` more."""
+    print_lines(_broken(line, room(), indent))
 
 
-def print_lines(lines: Sequence[str], indent: int = 2) -> None:
-    """Print lines, indented."""
+def print_text(*lines: str, indent: int = 0) -> None:
+    """Print lines of prose; in a narrow terminal, broken anew."""
+    print_lines(lines if terminal_width() >= WIDE else _broken(" ".join(lines), room(indent), 0), indent)
+
+
+def print_lines(lines: Sequence[str], indent: int = INDENT) -> None:
+    """Print lines, indented; in a narrow terminal, those that are too long go on below, indented by 4 more."""
     for line in lines:
-        print(f"{' ' * indent}{line}".rstrip())
+        fits = terminal_width() >= WIDE or len(line) <= room(indent)
+        for part in [line] if fits else _broken(line, room(indent), 4):
+            print(f"{' ' * indent}{part}".rstrip())
+
+
+def _broken(line: str, width: int, indent: int) -> list[str]:
+    """Break a line where it has spaces: no number is cut."""
+    return textwrap.wrap(line, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from digitnet.console.answers import prediction_line
-from digitnet.console.diagrams import bar, beside, encoding, matrix, print_lines
-from digitnet.console.tables import print_pairs
-from digitnet.drawing import describe, draw_digit
+from digitnet.console.diagrams import bar, encoding, matrix, print_beside, print_lines, print_text, print_wrapped, room
+from digitnet.console.tables import print_pairs, print_record
+from digitnet.drawing import decimals_apart, describe, draw_digit, fixed, signed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from digitnet.explain.image.counterfactual import Search
     from digitnet.explain.image.explanation import Explanation, Kernels
 
-BAR = 24  # characters of the most errors
+BAR = 24  # characters of the most errors, or fewer
+BESIDE_BAR = 50  # characters
 WIDEST_KERNEL = 7
 
 
@@ -25,20 +26,26 @@ def print_explanation(explanation: Explanation, figures: Sequence[Path], ascii_o
     """Show a picture, what each part of the network makes of it, and why the answer is what it is."""
     e = explanation
     assert e.prediction.prepared is not None
-    print(prediction_line(e.prediction, 3))
+    print_text(prediction_line(e.prediction, 3))
     if e.prediction.prepared.steps:
         print_lines([describe(e.prediction.prepared.steps)])
     why = e.why
-    print(f"\nThe picture, and which pixels speak for {why.answer} (+, #) and for {why.rival} (-, =)")
-    print_lines(beside(draw_digit(e.pixels.numpy(), encoding(ascii_only)), draw_shares(why.between.shares), gap="    "))
+    print()
+    print_text(f"The picture, and which pixels speak for {why.answer} (+, #) and for {why.rival} (-, =)")
+    print_beside(draw_digit(e.pixels.numpy(), encoding(ascii_only)), draw_shares(why.between.shares), gap="    ")
     lead, total = why.between, why.between.rise - why.between.residual
-    leads = f"{why.answer} leads by {lead.start + lead.rise:.2f} logits, and by {lead.start:.2f} on a black picture"
-    print_lines([f"{leads}; shares sum to {total:+.2f}"])
+    end = lead.start + lead.rise
+    decimals = decimals_apart((0.0, end), 2)
+    leads = (
+        f"{why.answer} leads by {fixed(end, decimals)} logits, and by {fixed(lead.start, decimals)} on a black picture"
+    )
+    print_wrapped(f"{leads}; shares sum to {signed(total, decimals)}", 4)
     if e.kernels:
         print()
         _print_kernel(e.kernels)
-    print("\nPart by part, down to the ten logits, and what a linear probe reads from each")
-    print_lines(probe_lines(e, ascii_only))
+    print()
+    print_text("Part by part, down to the ten logits, and what a linear probe reads from each")
+    _print_probes(e, ascii_only)
     print()
     print_pairs(*neighbour_pairs(e), *change_pairs(e.searches))
     if figures:
@@ -68,34 +75,56 @@ def _print_kernel(kernels: Kernels) -> None:
     window, channel = conv.window(index, row, column), conv.loudest_input(index)
     many, side = conv.kernels.shape[1], conv.kernels.shape[2]
     part = "" if many == 1 else f", input {channel} of {many}"
-    print(f"Kernel {index} of the {len(conv.kernels)} of {conv.name}{part}: where it answers highest")
+    print_text(f"Kernel {index} of the {len(conv.kernels)} of {conv.name}{part}: where it answers highest")
     weights, covered = conv.kernels[index, channel].tolist(), window.covered[channel].tolist()
     if side < WIDEST_KERNEL:
-        print_lines(beside(matrix(covered, 2), "x", matrix(weights, 2)))
+        print_beside(matrix(covered, 2), ["x"], matrix(weights, 2), gap=" ")
     else:  # two of them are wider than 80 columns
         print_lines(matrix(weights, 2))
-    bias = f", with the bias {conv.biases[index].item():+.3f}" if conv.biases[index].item() else ""
+    bias = conv.biases[index].item()
+    added = f", and with the bias {signed(bias, 3)} to {signed(window.total, 3)}" if bias else ""
     print_lines(
         [
-            f"the {many * side * side:,} products sum to {window.total:+.3f}{bias}:",
+            f"the {many * side * side:,} products sum to {signed(window.total - bias, 3)}{added}:",
             f"row {row}, column {column} of its map of {made.shape[0]} x {made.shape[1]}",
         ]
     )
     one, two, three, four = ("x".join(map(str, variant.size)) for variant in kernels.variants)
     print_lines([f"padding same, stride 1 and 2: {one}, {two}; padding valid: {three}, {four}"])
+    if not any(variant.is_of(conv) for variant in kernels.variants):
+        print_lines(
+            [f"padding and stride of this network, {conv.padding} and {conv.stride}: {'x'.join(map(str, made.shape))}"]
+        )
 
 
-def probe_lines(explanation: Explanation, ascii_only: bool) -> list[str]:
-    """Put each part into a line: name, shape, how much of it is nought, a probe's accuracy, and its errors as a bar."""
-    lines = [f"{'part':<20}{'shape':<14}{'zeros':>6}{'probe':>8}  its errors"]
-    most = max(1 - probe.accuracy for probe in explanation.probes) or 1.0
-    for one, probe in zip(explanation.representation, explanation.probes, strict=True):
-        zeros = (one.features == 0).float().mean().item()
-        shape = "x".join(map(str, probe.shape))
-        errors = bar((1 - probe.accuracy) / most, BAR, encoding(ascii_only))
-        lines.append(f"{probe.name:<20}{shape:<14}{zeros:>6.0%}{probe.accuracy:>8.1%}  {errors}".rstrip())
+def _print_probes(explanation: Explanation, ascii_only: bool) -> None:
+    """Print a line for each part, with a bar for its errors where there is room for one."""
+    rows = probe_rows(explanation)
+    width, said = min(BAR, room() - BESIDE_BAR), "its errors" if room() >= BESIDE_BAR + 10 else "errors"
+    if width < len("errors"):
+        for name, shape, zeros, probe, _ in rows:
+            print_record(("part", name), ("shape", shape), ("zeros", zeros), ("probe", probe))
+    else:
+        drawn = [(*row, bar(errors, width, encoding(ascii_only))) for *row, errors in rows]
+        for name, shape, zeros, probe, errors in (("part", "shape", "zeros", "probe", said), *drawn):
+            print_lines([f"{name:<20}{shape:<14}{zeros:>6}{probe:>8}  {errors}"])
     first, name = explanation.probes[0], explanation.references.name
-    return [*lines, f"fitted on {first.fitted:,} training digits of {name}, measured on {first.measured:,} others"]
+    print_text(f"fitted on {first.fitted:,} training digits of {name}, measured on {first.measured:,} others", indent=2)
+
+
+def probe_rows(explanation: Explanation) -> list[tuple[str, str, str, str, float]]:
+    """Put each part into a row: name, shape, zeros, a probe's accuracy, its errors as a share of the most."""
+    most = max(1 - probe.accuracy for probe in explanation.probes) or 1.0
+    return [
+        (
+            probe.name,
+            "x".join(map(str, probe.shape)),
+            f"{(one.features == 0).float().mean().item():.0%}",
+            f"{probe.accuracy:.1%}",
+            (1 - probe.accuracy) / most,
+        )
+        for one, probe in zip(explanation.representation, explanation.probes, strict=True)
+    ]
 
 
 def neighbour_pairs(explanation: Explanation) -> list[tuple[str, str]]:

@@ -5,20 +5,20 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from digitnet.console.diagrams import bar, encoding
+from digitnet.console.diagrams import bar, encoding, print_lines, room
 from digitnet.console.tables import print_pairs
 
 if TYPE_CHECKING:
     from digitnet.config import RunConfig
     from digitnet.range_test import RangeTest
 
-BAR = 40  # characters of the highest loss
+BESIDE_BAR = 40  # characters; the bar of the highest loss takes the rest of the line
 ROWS_PER_DECADE = 4
 
 
 def print_rates(test: RangeTest, config: RunConfig, ascii_only: bool) -> None:
     """Show the loss at some of the rates as bars, what they say, and what to type next."""
-    print("\n".join(rate_lines(test, encoding(ascii_only))))
+    print_lines(rate_lines(test, encoding(ascii_only)), 0)
     (low, high), rule = test.good, config.train
     program = os.environ.get("DIGITNET_PROG", "digitnet")
     print()
@@ -48,10 +48,11 @@ def rate_lines(test: RangeTest, on: str | None) -> list[str]:
     shown = range(0, len(test.rates), every)
     suggested = min(shown, key=lambda step: abs(test.rates[step] / test.suggested - 1))
     most = max(test.smoothed[step] for step in shown)
+    width = max(room(0) - BESIDE_BAR, 0)
     lines = [f"{'rate':>9}{'loss':>9}"]
     for step in shown:
         rate, loss = test.rates[step], test.smoothed[step]
         said = "too small" if rate < low else "too large" if rate > high else "good"
         near = " <- suggested" if step == suggested else ""
-        lines.append(f"{rate:9.2g}{loss:9.4f}  {bar(loss / most, BAR, on):<{BAR}}  {said}{near}")
+        lines.append(f"{rate:9.2g}{loss:9.4f}  {bar(loss / most, width, on):<{width}}  {said}{near}")
     return [line.rstrip() for line in lines]

@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from digitnet.console.diagrams import WIDTH, beside, column, encoding, matrix, number, print_lines, print_wrapped
+from digitnet.console.diagrams import (
+    beside,
+    column,
+    encoding,
+    matrix,
+    number,
+    print_beside,
+    print_lines,
+    print_text,
+    print_wrapped,
+    room,
+)
+from digitnet.console.tables import print_columns, wrapped
 from digitnet.drawing import draw_digit, fixed
 
 if TYPE_CHECKING:
@@ -77,29 +89,29 @@ def print_step(step: StepExplanation, ascii_only: bool) -> None:
 
 
 def _heading(text: str) -> None:
-    print(f"\n{text}\n{'-' * len(text)}")
+    lines = wrapped(text, 0)
+    print(f"\n{lines}\n{'-' * max(map(len, lines.splitlines()))}")
 
 
 def _print_batch(batch: Batch, ascii_only: bool) -> None:
     digits = ", ".join(map(str, batch.digits))
-    print(f"One step of training on three images of {batch.dataset}: {digits}. Rows are images.")
+    print_text(f"One step of training on three images of {batch.dataset}: {digits}. Rows are images.")
     _heading("The batch: X (3 x 4), the mean of each quarter, and the targets Y (3 x 3)")
     drawings = [draw_digit(np.array(image, dtype=np.uint8), encoding(ascii_only)) for image in batch.images]
-    print_lines(beside(*drawings, gap="    "))
+    print_beside(*drawings, gap="    ")
     _print_named(("X", batch.inputs), ("Y", batch.targets))
 
 
 def _print_named(*named: tuple[str, Array]) -> None:
     """Print matrices, and vectors as columns, each with its name: beside each other as far as there is room."""
-    shown: list[str] = []
-    for name, values in named:
-        block = beside(f"{name} =", matrix(values.tolist()) if values.ndim == 2 else column(values.tolist()))
-        wider = beside(shown, block, gap="   ") if shown else block
-        if max(map(len, wider)) > WIDTH:
-            print_lines(shown)
-            wider = block
-        shown = wider
-    print_lines(shown)
+    print_beside(*(_named(name, values) for name, values in named), gap="   ")
+
+
+def _named(name: str, values: Array) -> list[str]:
+    """Draw a matrix or a vector with its name before it, or above it where there is no room before it."""
+    drawn = matrix(values.tolist()) if values.ndim == 2 else column(values.tolist())
+    lines = beside(f"{name} =", drawn)
+    return lines if max(map(len, lines)) <= room() else [f"{name} =", *drawn]
 
 
 def _print_sum(name: str, terms: Sequence[tuple[float, float]], result: float, bias: float | None = None) -> None:
@@ -160,19 +172,19 @@ def largest(values: Array) -> tuple[int, int]:
 def _print_check(step: StepExplanation) -> None:
     check, found = step.check, step.gradients.parameters
     _heading("Three ways to the same gradients, and the update")
-    print_lines([f"{'':8}{'value':>8}{'chain rule':>14}{'autograd':>14}{'finite diff.':>14}{'updated':>14}"])
+    rows = []
     for name, values in step.parameters.items():
         for place in np.ndindex(values.shape):
             label = f"{name}[{','.join(str(i + 1) for i in place)}]"
             ways = (found[name], check.autograd[name], check.differences[name], step.update.parameters[name])
-            shown = "".join(f"{fixed(float(way[place]), 8):>14}" for way in ways)
-            print_lines([f"{label:8}{values[place]:8.1f}{shown}"])
-    print_lines(
-        [
-            "finite diff.: (loss at value + 0.00001 - loss at value - 0.00001) / 0.00002",
-            f"The chain rule is off autograd by {number(check.autograd_error)} at most, and off the",
-            f"differences by {number(check.differences_error)}.",
-        ]
+            rows.append((label, f"{values[place]:.1f}", *(fixed(float(way[place]), 8) for way in ways)))
+    headings = ("", "value", "chain rule", "autograd", "finite diff.", "updated")
+    print_columns(headings, rows, (8, 8, 14, 14, 14, 14), indent=2)
+    print_text("finite diff.: (loss at value + 0.00001 - loss at value - 0.00001) / 0.00002", indent=2)
+    print_text(
+        f"The chain rule is off autograd by {number(check.autograd_error)} at most, and off the",
+        f"differences by {number(check.differences_error)}.",
+        indent=2,
     )
 
 
@@ -207,19 +219,20 @@ def _print_update(step: StepExplanation) -> None:
 def _print_rules(step: StepExplanation) -> None:
     _heading("The same step by every rule, each with the settings that train gives it")
     names = {name: largest(step.gradients.parameters[name]) for name in ("W1", "W2")}
-    examples = "".join(f"{f'{name}[{row + 1},{place + 1}] by':>14}" for name, (row, place) in names.items())
-    print_lines([f"{'rule':<10}{'rate':>7}{examples}{'loss after':>13}{'off PyTorch':>14}"])
+    examples = (f"{name}[{row + 1},{place + 1}] by" for name, (row, place) in names.items())
+    rows = []
     for rule in step.rules:
-        changes = "".join(f"{number(rule.changes[name][place]):>14}" for name, place in names.items())
-        ending = f"{rule.loss:>13.6f}{number(rule.error):>14}"
-        print_lines([f"{rule.optimizer:<10}{number(rule.learning_rate):>7}{changes}{ending}"])
-    print_lines(
-        [
-            "off PyTorch: the largest difference of a parameter from PyTorch's own result",
-            "At the first step, adagrad and adam divide a gradient by its own size, and",
-            "rmsprop by a tenth of it: a large one moves its weight no further than a small",
-            "one.",
-        ]
+        changes = (number(rule.changes[name][place]) for name, place in names.items())
+        ending = (f"{rule.loss:.6f}", number(rule.error))
+        rows.append((rule.optimizer, number(rule.learning_rate), *changes, *ending))
+    headings = ("rule", "rate", *examples, "loss after", "off PyTorch")
+    print_columns(headings, rows, (10, 7, 14, 14, 13, 14), indent=2)
+    print_text("off PyTorch: the largest difference of a parameter from PyTorch's own result", indent=2)
+    print_text(
+        "At the first step, adagrad and adam divide a gradient by its own size, and",
+        "rmsprop by a tenth of it: a large one moves its weight no further than a small",
+        "one.",
+        indent=2,
     )
 
 

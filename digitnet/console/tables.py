@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import textwrap
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from digitnet.errors import printable
@@ -65,6 +66,22 @@ def print_table(table: Table) -> None:
     for row in zip(*(column.cells for column in table.columns), strict=True):
         print_record(*zip(headings, map(str, row), strict=True))
     print()
+
+
+def print_columns(
+    headings: Sequence[str], rows: Iterable[Sequence[str]], widths: Sequence[int], indent: int = 0
+) -> None:
+    """Print rows below their headings, the first cell to the left and the others to the right of its column.
+
+    Where the terminal is too narrow for them, they are printed one by one, each cell after its heading.
+    """
+    if indent + sum(widths) <= terminal_width():
+        for first, *others in (headings, *rows):
+            cells = (f"{cell:>{width}}" for cell, width in zip(others, widths[1:], strict=True))
+            print(f"{' ' * indent}{first:<{widths[0]}}{''.join(cells)}".rstrip())
+        return
+    for row in rows:
+        print_record(*zip(headings, row, strict=True))
 
 
 def print_record(*cells: tuple[str, str]) -> None:

@@ -6,7 +6,18 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from digitnet.console.diagrams import WIDTH, beside, column, matrix, number, print_lines, print_wrapped
+from digitnet.console.diagrams import (
+    beside,
+    column,
+    matrix,
+    number,
+    print_beside,
+    print_lines,
+    print_text,
+    print_wrapped,
+    room,
+)
+from digitnet.console.tables import WIDE, terminal_width
 
 if TYPE_CHECKING:
     from digitnet.explain.unit.units import Bend, DenseLayer, Stack, Unit, UnitExplanation
@@ -16,13 +27,17 @@ def print_units(explanation: UnitExplanation) -> None:
     """Show a unit of one input, one of several, a layer, and two layers without and with ReLU."""
     print("One linear unit: y = w x + b")
     print_lines(sum_lines(explanation.single))
-    print("\nSeveral inputs: each has a weight of its own, and all of it is added up")
+    print()
+    print_text("Several inputs: each has a weight of its own, and all of it is added up")
     print_lines(sum_lines(explanation.several))
-    print("\nA dense layer: y = W x + b, several units with the same inputs, a row of W each")
-    print_lines(layer_lines(explanation.layer))
-    print("\nTwo layers with nothing between them: y = V (W x + b) + c")
+    print()
+    print_text("A dense layer: y = W x + b, several units with the same inputs, a row of W each")
+    _print_layer(explanation.layer)
+    print()
+    print_text("Two layers with nothing between them: y = V (W x + b) + c")
     _print_stack(explanation.stack)
-    print("\nTwo layers with ReLU between them, which makes 0 of what is negative")
+    print()
+    print_text("Two layers with ReLU between them, which makes 0 of what is negative")
     if explanation.bend:
         _print_bend(explanation.bend)
     else:
@@ -39,10 +54,20 @@ def sum_lines(unit: Unit) -> list[str]:
     return [*lines, f"+ {number(unit.bias):>34}   (bias)", f"= {number(unit.output):>34}"]
 
 
+def _print_layer(layer: DenseLayer) -> None:
+    """Print what ``layer_lines`` says; in a narrow terminal, matrix and vectors below each other if they fit so."""
+    weights = matrix(layer.weights)
+    if terminal_width() < WIDE and max(map(len, weights)) <= room():
+        columns = column(layer.inputs), ["+"], column(layer.biases), ["="], column(layer.outputs)
+        print_beside(weights, *columns, gap=" ")
+    else:
+        print_lines(layer_lines(layer))
+
+
 def layer_lines(layer: DenseLayer) -> list[str]:
     """Write a layer as a product of matrix and vector; where that is too wide, a line for each output."""
     lines = beside(matrix(layer.weights), column(layer.inputs), "+", column(layer.biases), "=", column(layer.outputs))
-    if max(map(len, lines)) <= WIDTH:
+    if max(map(len, lines)) <= room():
         return lines
     found = zip(layer.biases, layer.outputs, strict=True)
     return [
@@ -51,14 +76,16 @@ def layer_lines(layer: DenseLayer) -> list[str]:
 
 
 def _print_stack(stack: Stack) -> None:
-    print_lines(layer_lines(stack.second))
-    print("are one layer, y = (V W) x + (V b + c):")
-    print_lines(layer_lines(stack.product))
+    _print_layer(stack.second)
+    print_text("are one layer, y = (V W) x + (V b + c):")
+    _print_layer(stack.product)
     rounding = stack.rounding
     sizes, error, largest = ", ".join(map(str, rounding.sizes)), number(rounding.error), number(rounding.largest_output)
-    print(f"The outputs differ by {number(stack.error)}. With layers of {sizes} random numbers and")
-    print(f"{rounding.inputs} inputs, it is {error} at most, in outputs up to {largest}:")
-    print("rounding, for float32 keeps about 7 digits.")
+    print_text(
+        f"The outputs differ by {number(stack.error)}. With layers of {sizes} random numbers and",
+        f"{rounding.inputs} inputs, it is {error} at most, in outputs up to {largest}:",
+        "rounding, for float32 keeps about 7 digits.",
+    )
 
 
 def _print_bend(bend: Bend) -> None:
@@ -70,11 +97,11 @@ def _print_bend(bend: Bend) -> None:
         print_wrapped(f"{name:<10}x = {_vector(x)}", 14)
         print_wrapped(f"{'':<10}W x + b = {_vector(hidden)}, by ReLU {_vector([max(h, 0.0) for h in hidden])}", 14)
         print_wrapped(f"{'':<10}y = {_vector(y)}{differs}", 14)
-    print("Halfway between two inputs, any single layer gives the mean of what it gives")
-    print_lines(
-        textwrap.wrap(f"for the two. That would be {_vector(bend.mean)}, and it is {_vector(bend.outputs[1])}."), 0
+    print_text(
+        "Halfway between two inputs, any single layer gives the mean of what it gives",
+        *textwrap.wrap(f"for the two. That would be {_vector(bend.mean)}, and it is {_vector(bend.outputs[1])}."),
+        "So with ReLU, two layers can do what no single layer can.",
     )
-    print("So with ReLU, two layers can do what no single layer can.")
 
 
 def _vector(values: Sequence[float]) -> str:

@@ -9,7 +9,7 @@ import typer
 
 from digitnet.cli.explain.options import AsciiOption, FiguresOption, JsonOption
 from digitnet.cli.options import CheckpointOption, DataDirOption, print_json
-from digitnet.errors import BlankError, PictureError, printable
+from digitnet.errors import BlankError, PictureError, UsageError, printable
 
 if TYPE_CHECKING:
     from digitnet.checkpoint import TrainingRecord
@@ -38,6 +38,9 @@ def image(
     The figures say of which layer they are. Training digits, for comparison, are those that trained the network; where
     MNIST is not there, the digits that are built in stand in for them.
     """
+    if str(file) == "-":
+        raise UsageError("explain image reads a file, and no picture from stdin; give its name instead of -")
+
     from digitnet.console.explanations import print_explanation
     from digitnet.console.notes import note_checkpoint
     from digitnet.decoding import read_picture

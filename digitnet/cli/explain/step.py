@@ -83,7 +83,9 @@ def _configure(optimizer: OptimizerName | None, **settings: Any) -> TrainConfig:
             raise ValueError(f"learning_rate must be at most {LARGEST_RATE:,.0f} here, not {chosen['learning_rate']:g}")
         return build_config(kind="mlp", overrides=rule | chosen).train
     except ValueError as error:
-        raise UsageError(str(error)) from error
+        setting, _, said = str(error).partition(" ")
+        typed = f"--{setting.replace('_', '-')}" if setting in settings else setting
+        raise UsageError(f"{typed} {said}") from error
 
 
 def _load(dataset: str | None, data_dir: Path | None) -> Digits:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from digitnet.cli.explain.options import FiguresOption, JsonOption
+from digitnet.cli.explain.options import AsciiOption, FiguresOption, JsonOption
 from digitnet.cli.options import parse_numbers, print_json
 from digitnet.errors import UsageError
 
@@ -39,6 +39,7 @@ def unit(
         str | None,
         typer.Option("--b2", metavar="N,...", help="Biases of the second layer. Left out: 0; without --w2, 0,-1."),
     ] = None,
+    ascii_: AsciiOption = False,  # noqa: ARG001 (as all of explain does; here, there is nothing but ASCII)
     output: FiguresOption = None,
     json_: JsonOption = False,
 ) -> None:
@@ -83,7 +84,7 @@ def _rows(text: str, option: str) -> Matrix:
 
 
 def _row(text: str, option: str) -> Row:
-    numbers = parse_numbers(text, option)
+    numbers = parse_numbers(text, option, "2,1,3")
     if not all(abs(number) <= 1e6 for number in numbers):  # false for NaN, too; products of these fit into float32
         raise UsageError(f"{option} takes numbers up to a million, not {text!r}")
     return numbers

@@ -82,7 +82,7 @@ def draw_reliability(reliability: Reliability, path: Path, source: str) -> None:
             yscale="log",
             ylim=(0.5, 8 * most),
             yticks=[],
-            ylabel="images (logarithmic)",
+            ylabel="images\n(logarithmic)",
             xlabel="how sure the answers are: mean of each bin",
         )
         counts.xaxis.set_major_formatter(PER_CENT)
@@ -92,7 +92,7 @@ def draw_mistakes(mistakes: Sequence[Mistake], path: Path, source: str) -> None:
     """Draw what was read wrongly, the surest first, as many as there is room for; there is one at least."""
     shown = mistakes[: GALLERY_COLUMNS * GALLERY_ROWS]
     rows = -(-len(shown) // GALLERY_COLUMNS)
-    title = f"The worst errors: {len(shown)} of {len(mistakes)}, the surest first"
+    title = f"The worst errors: {len(shown)} of {len(mistakes):,}, the surest first"
     with figure_file(path, title=title, source=source, height_in=1.0 + 1.95 * rows) as figure:
         axes = figure.subplots(rows, GALLERY_COLUMNS, squeeze=False).ravel()
         for ax in axes:

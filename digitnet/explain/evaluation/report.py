@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from digitnet.atomic import write_atomically
+from digitnet.atomic import check_folder, write_atomically
 from digitnet.errors import UsageError, printable
 from digitnet.evaluation import Sureness
 from digitnet.explain.evaluation.figures import draw_confusion, draw_mistakes, draw_reliability
@@ -33,8 +33,7 @@ def check_report_folder(folder: Path) -> None:
     Raises:
         UsageError: It does, or it is none.
     """
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is not a folder; name another one by --report")
+    check_folder(folder, "--report")
     if not folder.is_dir():
         return
     others = {path.name for path in folder.iterdir()} - {INDEX, *FIGURES}

@@ -17,7 +17,7 @@ from matplotlib.font_manager import findfont
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from digitnet.atomic import write_atomically
-from digitnet.drawing import fixed
+from digitnet.drawing import fixed, signed
 from digitnet.explain.figures import GREEN, INK, SIGNED, shape_text
 from digitnet.explain.image.convolution import Convolution, Window
 from digitnet.explain.panels import signed_limit
@@ -120,8 +120,8 @@ def _draw_sum(draw: ImageDraw.ImageDraw, conv: Convolution, kernel: int, channel
             _write(draw, (left - 25, 528 + GRID_SIDE // 2), " x="[place], 26)
     bias = conv.biases[kernel].item()
     total = window.total - bias
-    lines = ["sum of the", "products", f"{total:+.3f}"]
-    lines += [f"bias {bias:+.3f}", f"= {window.total:+.3f}"] if bias else []
+    lines = ["sum of the", "products", signed(total, 3)]
+    lines += [f"bias {signed(bias, 3)}", f"= {signed(window.total, 3)}"] if bias else []
     for place, line in enumerate(lines):
         _write(draw, (1040, 560 + 38 * place), line, 24 if line.startswith("=") else 20)
 
@@ -162,10 +162,10 @@ def _write(draw: ImageDraw.ImageDraw, middle: tuple[int, int], text: str, size: 
 
 def _palette() -> Image.Image:
     """Choose 256 colours for all frames: those of numbers, those of ink and text, and the frame's."""
-    signed = mpl.colormaps[SIGNED](np.linspace(0, 1, 155), bytes=True)[:, :3]
+    coloured = mpl.colormaps[SIGNED](np.linspace(0, 1, 155), bytes=True)[:, :3]
     grey = mpl.colormaps[INK](np.linspace(0, 1, 100), bytes=True)[:, :3]
     image = Image.new("P", (1, 1))
-    image.putpalette([*signed.reshape(-1).tolist(), *grey.reshape(-1).tolist(), *ImageColor.getrgb(GREEN)])
+    image.putpalette([*coloured.reshape(-1).tolist(), *grey.reshape(-1).tolist(), *ImageColor.getrgb(GREEN)])
     return image
 
 

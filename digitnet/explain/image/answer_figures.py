@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from digitnet.drawing import decimals_apart, signed
 from digitnet.explain.figures import BLUE, GREEN, RED, figure_file, shape_text
 from digitnet.explain.panels import SIGNS, blank, show_ink, show_signed, signed_limit, write_beside
 from digitnet.models import to_float
@@ -67,7 +68,7 @@ def draw_why(path: Path, explanation: Explanation) -> None:
     title = f"Which pixels speak for {why.answer}, and which for the runner-up {why.rival}"
     source = (
         "integrated gradients of head.output, 10 logits, by 1 x 28 x 28 pixels: the shares sum to the logit's rise,\n"
-        f"here to within {most:.2f}; purple: speaks for, orange: speaks against"
+        f"here to within {most:.2g}; purple: speaks for, orange: speaks against"
     )
     with figure_file(path, title=title, source=source, height_in=10.4) as figure:
         axes = figure.subplots(2, 3)
@@ -88,7 +89,9 @@ def draw_why(path: Path, explanation: Explanation) -> None:
 
 def _logits(answer: int, rival: int, explanation: Explanation) -> str:
     logits = explanation.representation[-1].features[0]
-    return f"logit of {answer} {logits[answer]:+.1f}, of {rival} {logits[rival]:+.1f}"
+    one, other = logits[answer].item(), logits[rival].item()
+    decimals = decimals_apart((one, other), 1)
+    return f"logit of {answer} {signed(one, decimals)}, of {rival} {signed(other, decimals)}"
 
 
 def _draw_shares(axes: Axes, found: Attribution, image: Tensor, limit: float, said: str) -> None:
@@ -97,7 +100,9 @@ def _draw_shares(axes: Axes, found: Attribution, image: Tensor, limit: float, sa
     axes.contour(image.numpy(), levels=[0.5], colors="black", linewidths=0.8)
     axes.set_title(said, fontsize=12)
     start, end, total = found.start, found.start + found.rise, found.rise - found.residual
-    axes.set_xlabel(f"{start:+.2f} to {end:+.2f}: the shares sum to {total:+.2f}", fontsize=11)
+    decimals = decimals_apart((start, end), 2)
+    shown, reached, summed = (signed(value, decimals) for value in (start, end, total))
+    axes.set_xlabel(f"{shown} to {reached}: the shares sum to {summed}", fontsize=11 if decimals < 4 else 9)
 
 
 def draw_neighbours(path: Path, explanation: Explanation) -> None:
@@ -105,7 +110,7 @@ def draw_neighbours(path: Path, explanation: Explanation) -> None:
     rows, fit = explanation.neighbours, explanation.references.fit
     source = (
         f"the nearest of {rows[0].searched:,} training digits ({explanation.references.name}), by Euclidean distance "
-        f"in {' and in '.join(row.name for row in rows)}\ngreen: labelled as the answer is; red: labelled otherwise"
+        f"in {' and in '.join(row.name for row in rows)}\ngreen: labelled as the answer is; orange: labelled otherwise"
     )
     title = "The training digits that are nearest to the picture"
     with figure_file(path, title=title, source=source, height_in=1.75 * len(rows) + 1.4) as figure:

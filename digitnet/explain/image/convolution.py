@@ -82,6 +82,10 @@ class Variant:
     map: Tensor | None
     """(H', W') float32; None where nothing fits."""
 
+    def is_of(self, convolution: Convolution) -> bool:
+        """Say whether it is what a convolution does itself."""
+        return (self.padding, self.stride) == (convolution.padding, convolution.stride)
+
 
 def convolution_names(model: DigitNet) -> list[str]:
     """List the convolutions of a network in order; an MLP has none."""

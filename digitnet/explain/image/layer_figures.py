@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.patches import Rectangle
 
-from digitnet.drawing import fixed
+from digitnet.drawing import fixed, signed
 from digitnet.explain.activity import most_active, shares
 from digitnet.explain.figures import GREEN, INK, figure_file, shape_text
 from digitnet.explain.panels import SIGNS, blank, counted, show_numbers, show_signed, signed_limit, write_beside
@@ -63,12 +63,20 @@ def draw_windows(path: Path, kernels: Kernels) -> None:
         f"input {shape_text(conv.inputs.shape)}; pixels are of one size; {SIGNS}, from {-limit:.2f} to {limit:.2f}\n"
         "side of a map = (side of the input + 2 x padding - side of the kernel) / stride, rounded down, + 1"
     )
+    if not any(variant.is_of(conv) for variant in kernels.variants):
+        source = f"this network: {_own_size(conv)}, which is none of the four\n{source}"
     with figure_file(path, title=title, source=source, height_in=10.2) as figure:
         grid = figure.subplots(2, 3)
         _draw_input(grid[0, 0], conv, channel)
         _draw_kernel(grid[1, 0], conv.kernels[kernels.chosen, channel])
         for place, variant in enumerate(kernels.variants):
             _draw_variant(grid[place // 2, place % 2 + 1], conv, variant, limit)
+
+
+def _own_size(conv: Convolution) -> str:
+    """Say what padding and stride a convolution has itself, and the size of the maps that it makes."""
+    name = "same" if conv.padding else "valid"
+    return f"padding {name}, stride {conv.stride}, makes {shape_text(conv.maps.shape[1:])}"
 
 
 def _draw_input(axes: Axes, conv: Convolution, channel: int) -> None:
@@ -93,7 +101,7 @@ def _draw_kernel(axes: Axes, weights: Tensor) -> None:
 def _draw_variant(axes: Axes, conv: Convolution, variant: Variant, limit: float) -> None:
     side, size = conv.kernels.shape[2], conv.inputs.shape[1]
     name = "same" if variant.padding else "valid"
-    mine = (variant.padding, variant.stride) == (conv.padding, conv.stride)
+    mine = variant.is_of(conv)
     made = "the kernel does not fit" if variant.map is None else f"makes {shape_text(variant.size)}"
     axes.set_title(
         f"padding {name}, stride {variant.stride}: {made}\n"
@@ -183,5 +191,5 @@ def draw_units(path: Path, explanation: Explanation) -> None:
 
 
 def _unit_lines(unit: DenseUnit) -> list[str]:
-    bias = f"bias {unit.bias:+.2f}, " if unit.bias else ""
-    return [f"products sum to {unit.total - unit.bias:+.2f}", f"{bias}makes {fixed(unit.output)}"]
+    bias = f"bias {signed(unit.bias)}, " if unit.bias else ""
+    return [f"products sum to {signed(unit.total - unit.bias)}", f"{bias}makes {fixed(unit.output)}"]

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.gridspec import SubplotSpec
 
-from digitnet.drawing import describe, probability_text
+from digitnet.drawing import decimals_apart, describe, fixed, probability_text
 from digitnet.errors import printable
 from digitnet.explain.activity import most_active
 from digitnet.explain.figures import AMOUNT, BLUE, INK, ORANGE, figure_file, shape_text
@@ -94,9 +94,13 @@ def draw_representations(path: Path, explanation: Explanation) -> None:
 
 
 def _chosen_parts(parts: tuple[Representation, ...]) -> list[Representation]:
-    """Choose parts spread over the network, the first and the last among them."""
-    places = np.linspace(0, len(parts) - 1, min(len(parts), MOST_PARTS)).round().astype(int)
-    return [parts[i] for i in sorted(set(places.tolist()))]
+    """Choose the pixels, the first layer, the last of maps and the last of all, and others spread between them."""
+    last_maps = max(i for i, part in enumerate(parts) if len(part.shape) == 3)
+    kept = {0, min(1, len(parts) - 1), last_maps, len(parts) - 1}
+    others = [i for i in range(len(parts)) if i not in kept]
+    count = min(MOST_PARTS - len(kept), len(others))
+    spread = {others[(2 * i + 1) * len(others) // (2 * count)] for i in range(count)}
+    return [parts[i] for i in sorted(kept | spread)]
 
 
 def _draw_part(figure: Figure, place: SubplotSpec, part: Representation) -> None:
@@ -142,15 +146,18 @@ def _draw_answer(figure: Figure, place: SubplotSpec, explanation: Explanation) -
     grid = place.subgridspec(1, 2)
     logits = explanation.representation[-1].features[0].tolist()
     probs = explanation.prediction.probs
+    decimals = decimals_apart(logits, 1)
     softened = f"probabilities in %: softmax(logits / {explanation.temperature:.3f})"
     shown = (
-        (logits, [f"{logit:.1f}" for logit in logits], "head.output: 10 logits"),
+        (logits, [fixed(logit, decimals) for logit in logits], "head.output: 10 logits"),
         ([100 * prob for prob in probs], [probability_text(prob).rstrip("%") for prob in probs], softened),
     )
     colours = [ORANGE if digit == explanation.prediction.digit else BLUE for digit in range(10)]
     for column, (values, labels, said) in enumerate(shown):
         axes = figure.add_subplot(grid[0, column])
-        axes.bar_label(axes.bar(range(10), values, color=colours), labels, fontsize=10, padding=2)
+        axes.bar_label(
+            axes.bar(range(10), values, color=colours), labels, fontsize=10 if decimals < 4 else 8, padding=2
+        )
         axes.set_title(said)
         axes.set_xticks(range(10))
         axes.margins(y=0.15)

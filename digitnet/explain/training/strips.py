@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.patheffects import withStroke
 
 from digitnet.explain.activity import most_active
 from digitnet.explain.figures import AMOUNT, INK, figure_file, shape_text
@@ -117,12 +118,17 @@ def _draw_representations(history: History, path: Path, run: str) -> Path:
         for ax, snapshot in zip(planes, shown, strict=True):
             _draw_plane(ax, snapshot, history.targets)
         for ax, snapshot in zip(answers, shown, strict=True):
-            ax.imshow(snapshot.probs.numpy(), cmap=AMOUNT, vmin=0, vmax=1)
+            drawn = ax.imshow(snapshot.probs.numpy(), cmap=AMOUNT, vmin=0, vmax=1)
             ax.set(xticks=range(0, 10, 3), yticks=range(0, 10, 3), xlabel="answer")
             ax.tick_params(labelsize=10)
         answers[0].set_ylabel("the digit")
         planes[0].set_ylabel("second direction")
         _head(planes, shown)
+        named = planes[-1].collections[0].legend_elements(num=list(range(10)))
+        planes[-1].legend(*named, title="digit", loc="center left", bbox_to_anchor=(1, 0.5), fontsize=10,
+                          handletextpad=0, labelspacing=0.1, borderpad=0.2, frameon=False)  # fmt: skip
+        scale = figure.colorbar(drawn, ax=answers, ticks=(0, 0.5, 1), shrink=0.8, pad=0.01)
+        scale.set_label("probability", fontsize=11)
     return path
 
 
@@ -134,8 +140,8 @@ def _draw_plane(ax: Axes, snapshot: Snapshot, targets: Tensor) -> None:
     )
     for digit in sorted(set(targets.tolist())):
         x, y = np.median(points[targets.numpy() == digit], axis=0)
-        box = {"boxstyle": "circle,pad=0.1", "facecolor": "white", "alpha": 0.75, "linewidth": 0}
-        ax.text(x, y, str(digit), ha="center", va="center", fontsize=11, bbox=box)
+        name = ax.text(x, y, str(digit), ha="center", va="center", fontsize=11)
+        name.set_path_effects([withStroke(linewidth=2, foreground="white")])  # covers few of the points
     ax.set(xticks=[], yticks=[], xlabel=f"{snapshot.held:.0%} of the variance")
     ax.xaxis.label.set_fontsize(10)
 

@@ -136,9 +136,16 @@ def _check_sizes(weights: Matrix, biases: Row, inputs: int, names: tuple[str, st
     w, b, source = names
     for number, row in enumerate(weights, start=1):
         if len(row) != inputs:
-            raise UsageError(f"row {number} of {w} has {len(row)} numbers, and {source} {inputs}: a weight for each")
+            raise UsageError(
+                f"row {number} of {w} has {_counted(len(row), 'number')}, and {source} {inputs}: a weight for each"
+            )
     if len(biases) != len(weights):
-        raise UsageError(f"{b} has {len(biases)} numbers, and {w} has {len(weights)} rows: a bias for each")
+        numbers, rows = _counted(len(biases), "number"), _counted(len(weights), "row")
+        raise UsageError(f"{b} has {numbers}, and {w} has {rows}: a bias for each")
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _unit(x: Tensor, w: Tensor, b: Tensor) -> Unit:
