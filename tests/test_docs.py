@@ -1,9 +1,11 @@
 """docs/: what its pages show is what the program prints and draws, its code runs, and its links lead somewhere.
 
-``python tests/test_docs.py`` draws the figures anew, on the MNIST that DIGITNET_DATA_DIR names.
+``python tests/test_docs.py`` renews all that pages show, on the MNIST that DIGITNET_DATA_DIR names: figures, and what
+commands and code print. What the pages say of it is then for a person to read again.
 """
 
 import contextlib
+import difflib
 import doctest
 import functools
 import io
@@ -63,6 +65,69 @@ def in_few_colours(path):
         return figure.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
 
 
+def wrong_examples(page):
+    """Run the code of a page, and list the examples that print something else, each with what it prints."""
+    found = []
+
+    class Runner(doctest.DocTestRunner):
+        def report_failure(self, _out, _test, example, got):
+            found.append((example.source, example.want, got))
+
+    text = "\n".join(blocks(page, "pycon"))
+    test = doctest.DocTestParser().get_doctest(text, {}, page.name, str(page), 0)
+    failed, _ = Runner().run(test, out=io.StringIO().write)
+    assert failed == len(found), f"the code of {page.name} ends in an error"
+    return found
+
+
+def printed_by(first):
+    """List the lines that the command prints which a block shows first."""
+    return run_once(first.removeprefix("$ digitnet ")).splitlines()
+
+
+def first_not_printed(shown, printed):
+    """Return the first of the lines that is not printed after those before it, or None."""
+    left = map(without_rounding, printed)
+    return next((line for line in shown if without_rounding(line) not in left), None)
+
+
+def renewed(shown, printed):
+    """Find the lines that took the place of those that are shown: in their order, the most alike in all."""
+
+    @functools.cache
+    def best(i, start):
+        if i == len(shown):
+            return 0.0, ()
+        choices = []
+        for j in range(start, len(printed) - (len(shown) - i) + 1):
+            rest, lines = best(i + 1, j + 1)
+            choices.append((likeness(shown[i], printed[j]) + rest, (printed[j], *lines)))
+        return max(choices, key=lambda choice: choice[0])
+
+    return list(best(0, 0)[1])
+
+
+@functools.cache
+def likeness(one, other):
+    """Say how alike two lines are, from 0 to 1; those with the same beginning are most."""
+    same_name = one.split(maxsplit=1)[:1] == other.split(maxsplit=1)[:1]
+    return (difflib.SequenceMatcher(None, one, other, autojunk=False).ratio() + same_name) / 2
+
+
+def renew_outputs(page):
+    """Write into a page what its commands and its code print now, where that is something else than what it shows."""
+    text = page.read_text("utf-8")
+    for block in blocks(page, "console"):
+        first, *shown = block.splitlines()
+        if first_not_printed(shown, printed := printed_by(first)) is not None:
+            text = text.replace(block, "".join(f"{line}\n" for line in (first, *renewed(shown, printed))))
+    for source, want, got in wrong_examples(page):
+        typed = ">>> " + source.rstrip("\n").replace("\n", "\n... ") + "\n"
+        assert typed + want in text
+        text = text.replace(typed + want, typed + got, 1)
+    page.write_text(text, "utf-8")
+
+
 # Several pages show parts of the same, and each command takes a second or two.
 run_once, draw_once = functools.cache(run), functools.cache(draw)
 
@@ -95,12 +160,8 @@ def test_every_figure_is_on_a_page_and_small():
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_code_prints_what_is_shown(page):
-    text = "\n".join(blocks(page, "pycon"))
     assert not blocks(page, "python")  # which nothing would run
-    test = doctest.DocTestParser().get_doctest(text, {}, page.name, str(page), 0)
-    said = io.StringIO()
-    doctest.DocTestRunner().run(test, out=said.write)
-    assert not said.getvalue()
+    assert not wrong_examples(page)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -110,9 +171,14 @@ def test_commands_print_what_is_shown(page):
         first, *shown = block.splitlines()
         assert first.startswith("$ digitnet ")
         assert shown
-        printed = map(without_rounding, run_once(first.removeprefix("$ digitnet ")).splitlines())
-        for line in map(without_rounding, shown):
-            assert line in printed, f"{line!r} is not printed, or not after the lines before it"
+        line = first_not_printed(shown, printed_by(first))
+        assert line is None, f"{line!r} is not printed, or not after the lines before it"
+
+
+def test_lines_are_renewed_by_those_that_took_their_place():
+    printed = ["part    shape", "pixels  1x28x28  85.4%", "block1  64x12x12 96.0%", "block2  128x8x8  98.1%", "end"]
+    assert renewed(["block1  48x12x12 96.2%", "block2  96x10x10 97.8%"], printed) == printed[2:4]
+    assert renewed(["part    shape", "block2  96x10x10 97.8%"], printed) == [printed[0], printed[3]]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -130,6 +196,7 @@ def test_figures_are_what_the_program_draws(page):
 if __name__ == "__main__":
     assert "DIGITNET_DATA_DIR" in os.environ, __doc__
     for page in PAGES:
+        renew_outputs(page)
         for file, command, name in figures(page):
             draw_once(command)[name].save(DOCS / file, optimize=True)
-            sys.stderr.write(f"{file}\n")
+        sys.stderr.write(f"{page.name}\n")

@@ -135,13 +135,22 @@ def test_json_holds_the_same():
     assert document["layer"] == {"inputs": [3, -1], "weights": [[2, 0.5]], "biases": [1], "outputs": [6.5]}
 
 
-@pytest.mark.parametrize("arguments", [[], ["--w", "0,0,0"], ["--w", ";".join(["1,2,3"] * 9)]])
-def test_the_figure_is_drawn(tmp_path, arguments):
-    done = run(*arguments, "--output", str(tmp_path / "figures"))
+@pytest.mark.parametrize(
+    ("arguments", "heights"),
+    [
+        ([], {"neuron": 485, "layer": 485, "stack": 885}),
+        (["--w", "0,0,0"], {"neuron": 485, "layer": 485, "stack": 485}),  # no ReLU bends it
+        (["--w", ";".join(["1,2,3"] * 9)], {"neuron": 485, "layer": 830, "stack": 1230}),  # of nine units six are drawn
+        (["--x", "1", "--w", "2"], {"neuron": 440, "layer": 255, "stack": 770}),
+    ],
+)
+def test_the_figures_are_as_high_as_their_networks(tmp_path, arguments, heights):
     folder = tmp_path / "figures"
-    assert done.stderr == f"Drew {folder / 'unit.png'}.\nDrew {folder / 'activations.png'}.\n"
-    with Image.open(tmp_path / "figures" / "unit.png") as picture:
-        assert picture.size == (1200, 900)
+    done = run(*arguments, "--output", str(folder))
+    assert done.stderr == "".join(f"Drew {folder / name}.png.\n" for name in (*heights, "activations"))
+    for name, height in heights.items():
+        with Image.open(folder / f"{name}.png") as picture:
+            assert picture.size == (1200, height)
 
 
 @pytest.mark.parametrize("columns", [40, 60])

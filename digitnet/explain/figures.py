@@ -18,6 +18,7 @@ try:
     import matplotlib as mpl
     from cycler import cycler
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 except ModuleNotFoundError as error:
     if error.name != "matplotlib":
         raise
@@ -25,6 +26,7 @@ except ModuleNotFoundError as error:
 
 DPI = 100
 WIDTH_IN = 12.0  # 1200 pixels
+MARGIN = 0.01  # of the width and of the height: panels end there, and not at the very edge
 # Source: Okabe and Ito, "Color universal design" (2008): told apart by people who see few colours, too.
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PURPLE = PALETTE = (
     "#000000", "#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7",
@@ -58,7 +60,8 @@ def figure_file(path: Path, *, title: str, source: str, height_in: float) -> Ite
         OSError: The file cannot be written; what was there before is still there.
     """
     with mpl.rc_context(STYLE):  # which puts back what was set
-        figure = Figure(figsize=(WIDTH_IN, height_in), dpi=DPI, layout="constrained")
+        within = ConstrainedLayoutEngine(rect=(MARGIN, MARGIN, 1 - 2 * MARGIN, 1 - 2 * MARGIN))
+        figure = Figure(figsize=(WIDTH_IN, height_in), dpi=DPI, layout=within)
         figure.suptitle(title)
         figure.supxlabel(source, fontsize=11, color="#444444")
         yield figure

@@ -67,7 +67,7 @@ def unit(
     if output:
         from digitnet.console.notes import note_drawn
 
-        note_drawn((draw_units(explanation, output), draw_activations(output)))
+        note_drawn((*draw_units(explanation, output), draw_activations(output)))
 
 
 def _second(w2: str | None, b2: str | None) -> tuple[Matrix, Row] | None:

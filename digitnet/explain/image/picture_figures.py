@@ -126,7 +126,7 @@ def _draw_part(figure: Figure, place: SubplotSpec, part: Representation) -> None
         if hidden := shape[0] - len(active):
             said.append(f"{counted(hidden, 'map')} left out")
         if part.pooled:
-            said.append(f"averaged to {shape_text(part.pooled)}")
+            said.append(f"averaged to {shape_text(part.pooled[1:])}")
     write_beside(figure.add_subplot(grid[0, :2]), said)
 
 
