@@ -11,6 +11,7 @@ Grey = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
 _AS_DARK = 1.5  # times as light as ink: still ink; paper in a shadow is lighter by more
+_AROUND = 10  # pixels beyond the ink: where there is paper
 _THICK = 0.34  # of the longer side is the mean stroke: half a disc's is, and no digit's
 _FILLED = 0.45  # of its box
 _SOLID = 0.92  # of its hull: two strokes that meet at an angle fill less
@@ -25,10 +26,13 @@ def is_blot(grey: Grey, mask: Mask) -> bool:
         mask: (height, width) bool, not empty: the strokes.
     """
     box = extent(mask)
+    around = tuple(slice(max(side.start - _AROUND, 0), side.stop + _AROUND) for side in box)
+    paper = float(np.percentile(grey[around], 95))
     mask, grey = mask[box], grey[box]
     if min(mask.shape) < _COMPACT * max(mask.shape):
         return False
-    dark = _AS_DARK * (float(grey[mask].mean()) + 0.02)
+    ink = float(grey[mask].mean())
+    dark = min(_AS_DARK * (ink + 0.02), (ink + paper) / 2)  # pale ink is nearly as light as its paper
     if (grey < dark).mean() < _FILLED:
         return False
     patch = mask | (grey < dark)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from digitnet.cells import without_walls
 from digitnet.components import Boxes, Components, connected, extent
 from digitnet.errors import PictureError
 from digitnet.normalise import stroke_width
@@ -77,6 +78,9 @@ def find_lines(mask: Mask) -> list[Line]:
         PictureError: There are hundreds of them, as on a page of print.
     """
     parts = connected(mask)
+    cleared = without_walls(mask, parts)
+    if cleared is not mask:
+        mask, parts = cleared, connected(cleared)
     labels = np.full(mask.shape, -1, np.int32)
     labels[mask] = parts.labels
     kept, is_main, typical = _sort_out(parts, labels)
@@ -126,14 +130,15 @@ def _sort_out(parts: Components, labels: npt.NDArray[np.int32]) -> tuple[Mask, M
         rule = level  # an upright one is a 1 that fills its picture
     large = ~rule & (parts.area >= 0.02 * parts.area[~rule].max(initial=0)) & (parts.area >= 3)
     _refuse_above(4 * MOST_PARTS, int(large.sum()))  # each is compared with each: of a page of dots, gigabytes
-    large &= ~_frames(parts.box, large)
+    frames = _frames(parts.box, large)
+    large &= ~frames
     if not large.any():
         return large, large, 1.0
     typical = weighted_median(tall[large], parts.area[large])
     is_main = large & (tall >= _MAIN * typical)
     is_main &= ~(at_edge & ((tall > 2.5 * typical) | (tall < 0.6 * typical)))  # shadows, and the next line's feet
     is_main &= ~((wide > 4 * tall) & (tall < 0.5 * typical))  # underlines
-    kept = ~rule & (np.maximum(tall, wide) >= _SPECK * typical) & (parts.area >= 3) & (tall <= 2.5 * typical)
+    kept = ~rule & ~frames & (np.maximum(tall, wide) >= _SPECK * typical) & (parts.area >= 3) & (tall <= 2.5 * typical)
     return kept | is_main, is_main, typical
 
 

@@ -19,7 +19,7 @@ from PIL import Image
 
 from digitnet.config import REJECT_RATE
 from digitnet.decoding import read_picture, upright
-from digitnet.errors import BlankError, PictureError, printable
+from digitnet.errors import BlankError, NoiseError, PictureError, printable
 from digitnet.ink import InkMap, map_ink
 from digitnet.layout import Line, find_lines
 from digitnet.modes import grey, reduce_to
@@ -71,7 +71,7 @@ class NumberPrediction:
     """
     lines: tuple[tuple[NumberDigit, ...], ...]
     """The digits of each line."""
-    reason: Literal["blank", "not a digit"] | None = None
+    reason: Literal["blank", "noise", "not a digit"] | None = None
     """Why the picture is turned away; None when it is accepted. Of a number, one digit that is none is enough."""
 
     @property
@@ -134,8 +134,9 @@ def _read(
     """Read an upright picture, of which the file has `size` (width, height)."""
     try:
         lines, small = _find(classifier, picture)
-    except BlankError:
-        return NumberPrediction(path=path, number="", confidence=0.0, lines=(), reason="blank")
+    except BlankError as error:
+        reason: Literal["blank", "noise"] = "noise" if isinstance(error, NoiseError) else "blank"
+        return NumberPrediction(path=path, number="", confidence=0.0, lines=(), reason=reason)
     except PictureError as error:
         raise PictureError(f"{'the picture' if path is None else printable(path)} holds {error}") from None
     if not lines:

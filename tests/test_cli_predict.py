@@ -271,7 +271,7 @@ def test_the_share_that_may_be_turned_away_is_chosen(predict, digit_files, expec
         lines = predict("--reject-rate", every, *digit_files).stdout.splitlines()
         assert len(lines) == len(expected)
         for line, (path, digit) in zip(lines, expected, strict=True):
-            assert line.startswith(f"{path}: turned away: not like a digit (nearest {digit}, ")
+            assert line.startswith(f"{path}: turned away: not a digit (nearest {digit}, ")
     shares = [predict("--jsonl", "--reject-rate", rate, *digit_files).stdout for rate in ("0.3", "30%")]
     assert shares[0] == shares[1]
     left_out, one_percent = (predict("--jsonl", *rate, *digit_files).stdout for rate in ([], ["--reject-rate", "1%"]))

@@ -89,7 +89,7 @@ def test_no_answer_is_said_to_be_certain():
 @pytest.mark.parametrize(
     ("reason", "said"),
     [
-        ("not a digit", "not like a digit (nearest 7, 43.10%)"),
+        ("not a digit", "not a digit (nearest 7, 43.10%)"),
         ("several digits", "several digits; --number reads them"),
         ("blank", "blank"),
     ],

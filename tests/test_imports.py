@@ -10,7 +10,7 @@ from conftest import ROOT, run_python
 LAYERS = """
 errors values config
 atomic recipes device arrays components hull modes decoding normalise paper sheet ruling marks parts blots ink
-several seams layout segments pictures drawing
+several seams cells layout segments pictures drawing
 data.glyphs data.letters data.templates data.pen data.stream data.strokes data.nondigits
 data.idx data.digits data.augment data.variants data.cache data.mnist
 data.folder data.labelled data.load

@@ -110,6 +110,10 @@ class TestWhatBelongsToADigit:
             assert marks_of(draw) == (0, 0), draw.__name__
 
 
+def _pale(page):
+    page.ink, page.pen, page.height = (0.7, 0.7, 0.7), 0.7, 60
+
+
 class TestBlots:
     # A triangle fills too little of its box; the network knows it.
     @pytest.mark.parametrize("shape", [shape for shape in scenes.BLOTS if shape != "triangle"])
@@ -121,6 +125,11 @@ class TestBlots:
         for glyph in glyphs:
             for seed, kind in enumerate(("plain", "shadow", "small", "blurred", "chalk")):
                 assert prepare(papers.photograph(glyph, seed, kind)).objection != "not a digit", kind
+
+    def test_digits_in_pale_ink_are_none(self, glyphs):
+        for seed, glyph in enumerate(glyphs):
+            steps = prepare(scenes.on_table(papers.photograph(glyph, seed, _pale), seed, tilt=4))
+            assert steps.objection is None
 
     def test_a_bold_one_is_none(self):
         bar = Image.new("L", (120, 200), 240)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageOps
 from typer.testing import CliRunner
-from writing import HANDS, random_number, write_number
+from writing import HANDS, random_number, write_in_cells, write_number
 
 import digitnet
 from digitnet import numbers
@@ -146,10 +146,30 @@ def test_one_digit_is_a_number_and_one_in_mnists_form_is_read_as_it_is(reader, g
     assert answer.lines[0][0].box == (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
 
 
+@pytest.mark.parametrize(
+    ("gap", "touching", "least"),
+    [(0.05, False, 9), (0.3, False, 9), (0, False, 9), (0.2, True, 8), (0, True, 8)],
+    ids=["near", "apart", "joined", "touched", "joined and touched"],
+)
+def test_the_cells_of_a_form_are_left_out(reader, glyphs, gap, touching, least):
+    rng = np.random.default_rng(1)
+    right = 0
+    for _ in range(12):
+        chosen = rng.integers(0, len(glyphs[0]), rng.integers(3, 9))
+        answer = read_number(reader, write_in_cells(glyphs[0][chosen], rng, gap=gap, touching=touching))
+        right += answer.accepted and answer.number == "".join(map(str, glyphs[1][chosen]))
+    assert right >= least
+
+
 def test_no_ink_is_a_blank(reader):
     answer = read_number(reader, Image.new("L", (300, 200), 230))
     assert (answer.number, answer.lines, answer.confidence, answer.reason) == ("", (), 0.0, "blank")
     assert not answer.accepted
+
+
+def test_noise_is_noise(reader):
+    noise = np.random.default_rng(0).integers(0, 256, (200, 200)).astype(np.uint8)
+    assert read_number(reader, Image.fromarray(noise)).reason == "noise"
 
 
 def test_a_page_of_print_is_refused(reader):
@@ -377,7 +397,7 @@ class TestCommand:
         files = [tmp_path / f"{name}.png" for name in ("good", "dash", "rule")]
         first, dash, rule = self.invoke(*files).stdout.splitlines()
         assert first.startswith(f"{files[0]}: 4279  ")
-        assert re.fullmatch(rf"{re.escape(str(files[1]))}: turned away: not like a digit \(nearest \d, .+%\)", dash)
+        assert re.fullmatch(rf"{re.escape(str(files[1]))}: turned away: not a digit \(nearest \d, .+%\)", dash)
         assert rule == f"{files[2]}: turned away: nothing in it could be a digit"
         answers = json.loads(self.invoke("--json", *files).stdout)["predictions"]
         assert [answer["reason"] for answer in answers] == [None, "not a digit", "not a digit"]
@@ -391,7 +411,7 @@ class TestCommand:
         assert (ended.exit_code, ended.stderr.splitlines()[-1]) == (4, "error: 2 pictures were turned away")
         assert self.invoke("--fail-on-reject", "--reject-rate", 0, *files[:2]).exit_code == 0
         line = self.invoke("--reject-rate", "100%", files[0]).stdout
-        assert line == f"{files[0]}: turned away: not like a digit, in brackets (nearest [4][2][7][9])\n"
+        assert line == f"{files[0]}: turned away: not a digit, in brackets (nearest [4][2][7][9])\n"
 
     def test_text(self, files):
         first, second = self.invoke(*files).stdout.splitlines()

@@ -7,7 +7,7 @@ on paper with light from one side. The box of each digit's ink is known.
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +129,38 @@ def on_paper(ink, noise, rng):
     grey += noise * rng.standard_normal(grey.shape)
     if noise == 0 and rng.random() < 0.3:
         grey = 1 - grey
+    return Image.fromarray((grey.clip(0, 1) * 255).round().astype(np.uint8))
+
+
+def write_in_cells(images, rng, *, gap, touching=False):
+    """Write a digit into each of a row of boxes, as on a form.
+
+    Args:
+        images: The digits, (28, 28) uint8 each.
+        rng: What is left to chance: sizes, the pen, how dark the boxes are, the tilt, and where in its box a digit is.
+        gap: Between boxes, over a digit's height; with 0 they share walls.
+        touching: Whether a digit may lie on its box, or reach beyond it.
+
+    Returns:
+        A picture in mode L.
+    """
+    height = int(rng.integers(40, 100))
+    wide, tall = round(height * rng.uniform(1.15, 1.5)), round(height * rng.uniform(1.25, 1.7))
+    pen, beyond = max(1, round(height * rng.uniform(0.02, 0.05))), 0.35 if touching else -0.1
+    step = wide + round(height * gap)
+    ink = np.zeros((tall + 3 * height, len(images) * step + 4 * height), bool)
+    form = Image.new("L", ink.shape[::-1])
+    for index, image in enumerate(images):
+        left, top = 2 * height + index * step, round(1.5 * height)
+        ImageDraw.Draw(form).rectangle((left, top, left + wide, top + tall), outline=255, width=pen)
+        digit = glyph(image, round(height * rng.uniform(0.85, 1.05)), rng)
+        room = np.array((tall, wide)) - digit.shape - 2 * pen - 4
+        y, x = np.rint(np.array((top, left)) + pen + 2 + room * rng.uniform(-beyond, 1 + beyond, 2)).astype(int)
+        ink[y : y + digit.shape[0], x : x + digit.shape[1]] |= digit
+    dark = np.maximum(np.asarray(form) * rng.uniform(0.5, 0.8), 255 * ink).astype(np.uint8)
+    turned = Image.fromarray(dark).rotate(rng.uniform(-3, 3), Image.Resampling.BICUBIC)
+    amount = np.asarray(turned.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1)))) / 255
+    grey = 0.88 - (0.88 - rng.uniform(0.1, 0.35)) * amount + 0.015 * rng.standard_normal(ink.shape)
     return Image.fromarray((grey.clip(0, 1) * 255).round().astype(np.uint8))
 
 

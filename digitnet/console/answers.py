@@ -30,7 +30,7 @@ def _reason(answer: Prediction) -> str:
         case "several digits":
             return "several digits; --number reads them"
         case _:
-            return f"not like a digit (nearest {answer.digit}, {probability_text(answer.confidence)})"
+            return f"not a digit (nearest {answer.digit}, {probability_text(answer.confidence)})"
 
 
 def number_line(answer: NumberPrediction) -> str:
@@ -45,12 +45,14 @@ def number_line(answer: NumberPrediction) -> str:
 
 
 def _number_reason(answer: NumberPrediction) -> str:
-    if answer.reason == "blank" or not answer.number:
-        return "blank" if answer.reason == "blank" else "nothing in it could be a digit"
+    if answer.reason in {"blank", "noise"}:
+        return str(answer.reason)
+    if not answer.number:
+        return "nothing in it could be a digit"
     if len(answer.number) == 1:
-        return f"not like a digit (nearest {answer.number}, {probability_text(answer.confidence)})"
+        return f"not a digit (nearest {answer.number}, {probability_text(answer.confidence)})"
     marked = " ".join("".join(_marked(digit) for digit in line) for line in answer.lines)
-    return f"not like a digit, in brackets (nearest {marked})"
+    return f"not a digit, in brackets (nearest {marked})"
 
 
 def _marked(digit: NumberDigit) -> str:
