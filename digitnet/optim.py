@@ -111,7 +111,7 @@ def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int) -> float
             return _cosine(peak, peak * FINAL_RATE, progress)
         case "trapezoid":
             rise, _ = _progress(step, total, config.warmup or 0.0)
-            return peak * rise * _cooled(step, total, config.cooldown or 0.0)
+            return peak * rise * _cooled(step, total, config)
 
 
 def _progress(step: int, total: int, warmup: float) -> tuple[float, float | None]:
@@ -122,9 +122,12 @@ def _progress(step: int, total: int, warmup: float) -> tuple[float, float | None
     return 1.0, (step - rising - 1) / max(total - rising - 1, 1)
 
 
-def _cooled(step: int, total: int, cooldown: float) -> float:
-    """Return what share of the rate is left, in [FINAL_RATE, 1], falling in a straight line at the end."""
-    falling = round(cooldown * total)
+def _cooled(step: int, total: int, config: TrainConfig) -> float:
+    """Return what share of the rate is left, in [FINAL_RATE, 1], falling in a straight line at the end.
+
+    The last step of the rise, or without one the first of all, is at the top, however few steps there are.
+    """
+    falling = min(round((config.cooldown or 0.0) * total), total - max(round((config.warmup or 0.0) * total), 1))
     return 1 - (1 - FINAL_RATE) * max(0, step - (total - falling)) / max(falling, 1)
 
 
