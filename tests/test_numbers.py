@@ -333,7 +333,11 @@ class TestCost:
         pictures = [random_number(*glyphs, HANDS[hand], rng)[0] for hand in ("apart", "touching", "narrow")]
         answers = [read_number(reader, picture) for picture in pictures]
         monkeypatch.setattr(numbers, "_keep_whole", lambda *found_lines: found_lines[-1])
-        assert [read_number(reader, picture) for picture in pictures] == answers
+        for picture, answer in zip(pictures, answers, strict=True):
+            plain = read_number(reader, picture)
+            assert (plain.number, plain.accepted) == (answer.number, answer.accepted)
+            assert [[d.box for d in line] for line in plain.lines] == [[d.box for d in line] for line in answer.lines]
+            assert plain.confidence == pytest.approx(answer.confidence, rel=1e-4)  # other batches round otherwise
 
 
 def test_the_best_way_is_that_of_all_ways_tried():
