@@ -7,7 +7,7 @@ to side. Where no digit touches a wall, there is nothing to do here: layout.py l
 import numpy as np
 import numpy.typing as npt
 
-from digitnet.components import Components, connected
+from digitnet.components import Components, connected, part_of, pixels_within
 from digitnet.ruling import Rows, erase, find_lines
 
 Mask = npt.NDArray[np.bool_]
@@ -39,9 +39,7 @@ def without_walls(mask: Mask, parts: Components) -> Mask:
     cleared = mask
     for part in np.flatnonzero(may_be).tolist():
         top, left, bottom, right = parts.box[part]
-        form = np.zeros_like(mask)
-        form[mask] = parts.labels == part
-        form = form[top:bottom, left:right]
+        form = part_of(mask, parts, part)[top:bottom, left:right]
         written = _written(np.pad(form, _MARGIN)) if _is_angular(form) else None
         if written is not None:
             cleared = cleared.copy() if cleared is mask else cleared
@@ -81,7 +79,7 @@ def _written(form: Mask) -> Mask | None:
     if len(rows) < 2 or columns < 2:
         return None
     parts = connected(left)
-    on_wall = np.bincount(parts.labels, weights=tracks[left], minlength=len(parts.area))
+    on_wall = pixels_within(left, parts, tracks)
     digit = parts.box[:, 2] - parts.box[:, 0] >= _DIGIT * _cell_height(rows)
     kept = on_wall <= _ON_WALL * parts.area
     if not (kept & digit).any():

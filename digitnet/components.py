@@ -54,6 +54,18 @@ def connected(mask: npt.NDArray[np.bool_]) -> Components:
     return Components(np.repeat(label, end - start), area, box)
 
 
+def part_of(mask: npt.NDArray[np.bool_], parts: Components, part: int) -> npt.NDArray[np.bool_]:
+    """Return one part of a mask as a mask, (height, width) bool."""
+    alone = np.zeros_like(mask)
+    alone[mask] = parts.labels == part
+    return alone
+
+
+def pixels_within(mask: npt.NDArray[np.bool_], parts: Components, where: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
+    """Count how many pixels of each part of a mask lie in another mask `where`: (parts,)."""
+    return np.bincount(parts.labels[where[mask]], minlength=len(parts.area))
+
+
 def _join(count: int, left: npt.NDArray[np.intp], right: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
     """Number `count` things so that each pair (left, right) has one number (union-find on whole arrays)."""
     root = np.arange(count)

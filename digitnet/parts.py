@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from digitnet.components import Boxes, Components, connected
+from digitnet.components import Boxes, Components, connected, pixels_within
 from digitnet.marks import find_marks
 
 Mask = npt.NDArray[np.bool_]
@@ -67,6 +67,5 @@ def _are_stray(boxes: Boxes, shape: tuple[int, ...]) -> Mask:
 
 def _are_remnants(parts: Components, mask: Mask, tracks: Mask) -> Mask:
     """Say which parts lie almost wholly on the tracks of ruled lines: what is left where lines cross or are smeared."""
-    on_track = np.bincount(parts.labels, weights=tracks[mask], minlength=len(parts.area))
-    remnant: Mask = (on_track > 0.8 * parts.area) & (parts.area < 0.25 * parts.area.max())
+    remnant: Mask = (pixels_within(mask, parts, tracks) > 0.8 * parts.area) & (parts.area < 0.25 * parts.area.max())
     return remnant

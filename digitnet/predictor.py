@@ -36,7 +36,6 @@ READ_AHEAD = 8
 SMALL_BYTES = 4_096  # a file up to this size takes longer to hand to a thread than to read
 
 Read: TypeAlias = tuple[Path, Prepared | str]  # a file with its digit, or with what is wrong with it
-Reason: TypeAlias = Objection  # of what is written: by its ink, or as the network scores it
 Picture = str | Path | Image.Image | npt.NDArray[np.generic] | Tensor
 
 
@@ -54,7 +53,7 @@ class Prediction:
     """The probability of each digit from 0 to 9, if it is a digit; all alike where there is no ink."""
     score: float | None
     """How much it is like a digit, as ``rejection.digit_score``; None where there is no ink."""
-    reason: Reason | None = None
+    reason: Objection | None = None
     """Why the picture is turned away; None when it is accepted."""
 
     prepared: Prepared | None = field(default=None, compare=False, repr=False)
@@ -217,7 +216,7 @@ class Classifier:
         ]
 
 
-def _without_ink(path: str | None, reason: Reason | None) -> Prediction:
+def _without_ink(path: str | None, reason: Objection | None) -> Prediction:
     share = 1 / NUM_CLASSES
     return Prediction(path=path, digit=None, confidence=share, probs=(share,) * NUM_CLASSES, score=None, reason=reason)
 
@@ -227,7 +226,7 @@ def _judged(
 ) -> Prediction:
     """Make an answer of what the network said, and of the score that an accepted one needs."""
     digit = max(range(NUM_CLASSES), key=probs.__getitem__)
-    reason: Reason | None = "not a digit" if score < needed else None
+    reason: Objection | None = "not a digit" if score < needed else None
     if objection is not None and needed > -math.inf:  # infinitely little is needed where all that has ink is accepted
         reason = objection
     return Prediction(path=path, digit=digit, confidence=probs[digit], probs=tuple(probs), score=score, reason=reason)

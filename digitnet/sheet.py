@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from digitnet.components import Components, connected
+from digitnet.components import Components, connected, part_of, pixels_within
 from digitnet.hull import Points, area_of, convex_hull, enclosed, largest_quadrilateral, sides_of, tilt_of, turn
 from digitnet.paper import LEAST_CONTRAST, Grey, Mask, border, in_cells
 
@@ -146,10 +146,7 @@ def _has_edges(cells: Grey, region: Mask, hull: Points) -> bool:
 
 def _largest_region(light: Mask) -> Mask:
     parts = connected(light)
-    region = np.zeros_like(light)
-    if len(parts.area):
-        region[light] = parts.labels == parts.area.argmax()
-    return region
+    return part_of(light, parts, int(parts.area.argmax())) if len(parts.area) else np.zeros_like(light)
 
 
 def _is_sheet(cells: Grey, region: Mask, hull: Points) -> bool:
@@ -166,7 +163,7 @@ def _is_sheet(cells: Grey, region: Mask, hull: Points) -> bool:
 def _notches(region: Mask, hull: Points) -> int:
     """Count the dark cells that reach into a region from outside: beside the stem of a 7, but not into a sheet."""
     parts = connected(~region)
-    beyond = np.bincount(parts.labels, weights=~draw(hull, region.shape)[~region], minlength=len(parts.area))
+    beyond = pixels_within(~region, parts, ~draw(hull, region.shape))
     outside = np.zeros_like(region)
     outside[~region] = (beyond > _BEYOND * parts.area)[parts.labels]
     return int((outside & draw(_shrink(hull), region.shape)).sum())
@@ -222,8 +219,7 @@ def _is_written_on(grey: Grey, level: float, inside: Mask) -> bool:
 
 def _is_hole(dark: Mask, parts: Components, inside: Mask) -> bool:
     """Say whether the largest dark part inside a light region is as solid as a hole, and no 1."""
-    patch = np.zeros_like(dark)
-    patch[dark] = parts.labels == parts.area.argmax()
+    patch = part_of(dark, parts, int(parts.area.argmax()))
     hull = convex_hull(patch)
     narrow, long = sides_of(hull)
     is_one = long > _SLENDER * narrow and narrow < _SLIM * sides_of(convex_hull(inside))[0]
