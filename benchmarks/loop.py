@@ -17,6 +17,7 @@ from digitnet.data.digits import Digits
 from digitnet.data.load import load_training
 from digitnet.device import choose_precision
 from digitnet.models import place
+from digitnet.progress import EpochResult, StepResult
 from digitnet.recipes import PresetName, build_config
 from digitnet.training import new_model
 
@@ -63,6 +64,7 @@ def timed_fit(config: RunConfig, data: Data, device: torch.device, limit_s: floa
     started = time.perf_counter()
     marks: list[tuple[int, float]] = []
     for result in engine.fit(model, data.train, data.few, config.train, dtype):
+        assert isinstance(result, StepResult | EpochResult)
         wait_for(device)
         marks.append((result.step, time.perf_counter() - started))
         if limit_s is not None and marks[-1][1] >= limit_s and len(marks) > 1:

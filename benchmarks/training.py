@@ -15,10 +15,11 @@ from benchmarks.product import matrix_product, wait_for
 from digitnet.config import AugmentName, CNNConfig
 from digitnet.data.load import load_digits, load_training
 from digitnet.device import choose_precision
-from digitnet.engine import EpochResult, fit
+from digitnet.engine import fit
 from digitnet.evaluation import evaluate
 from digitnet.losses import build_loss
 from digitnet.models import place
+from digitnet.progress import EpochResult
 from digitnet.training import new_model
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from digitnet.errors import UsageError
 
+REMNANT = ".part"  # how temporary names end
+
 
 def check_folder(folder: Path, option: str) -> None:
     """Refuse a place for files that is no folder; one that is missing can be made.
@@ -25,7 +27,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     Raises:
         OSError: The disk is full or the folder cannot be written; what was at ``path`` before is still there.
     """
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=REMNANT, dir=path.parent)
     temporary = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as stream:
@@ -40,6 +42,12 @@ def write_atomically(path: Path, data: bytes) -> None:
             error.filename = str(path)
         raise
     _sync_folder(path.parent)
+
+
+def remove_remnants(folder: Path) -> None:
+    """Remove what killed processes left half written in a folder in which no other one writes now."""
+    for path in folder.glob(f".*{REMNANT}"):
+        path.unlink(missing_ok=True)
 
 
 def _umask() -> int:

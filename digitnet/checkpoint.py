@@ -116,7 +116,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Raises:
         CheckpointError: There is none, or it is not one of digitnet's; a pickle is refused unopened.
     """
-    _check_container(path)
+    check_container(path)
     try:
         with safe_open(path, framework="pt") as file:
             config, record, calibration = _read_document(path, (file.metadata() or {}).get("digitnet"))
@@ -129,8 +129,12 @@ def load_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(config=config, record=record, calibration=calibration, state=state)
 
 
-def _check_container(path: Path) -> None:
-    """Look at the first bytes alone, before any library opens the file."""
+def check_container(path: Path) -> None:
+    """Look at the first bytes of a safetensors file alone, before any library opens it.
+
+    Raises:
+        CheckpointError: It is none, or a pickle, or too large.
+    """
     try:
         size = path.stat().st_size
         if not path.is_file():  # a named pipe would wait for ever

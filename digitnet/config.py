@@ -21,6 +21,7 @@ LossName = Literal["cross-entropy", "bce", "mse", "mae"]
 OptimizerName = Literal["sgd", "rmsprop", "adagrad", "adadelta", "adam", "adamw"]
 ScheduleName = Literal["constant", "step", "cosine", "one-cycle", "trapezoid"]
 AugmentName = Literal["none", "affine", "elastic", "all"]
+OnNanName = Literal["stop", "rollback"]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 PrecisionName = Literal["auto", "fp32", "bf16"]
 
@@ -167,6 +168,10 @@ class TrainConfig:
     """Epochs between two falls of the learning rate; step only."""
     step_factor: float | None = None
     """What the learning rate is multiplied by at each fall, in (0, 1); step only."""
+    max_grad_norm: float | None = None
+    """Scale gradients down to this norm, of all of them together, where it is larger."""
+    on_nan: OnNanName = "stop"
+    """When the loss or a weight is no finite number: stop, or go back to the last good state, at half the rate."""
     patience: int | None = None
     """Stop after so many epochs without a better validation loss."""
     until_accuracy: float | None = None
@@ -174,6 +179,8 @@ class TrainConfig:
     time_budget_s: float | None = None
     """Stop after so many seconds of training."""
     seed: int = 0
+    deterministic: bool = False
+    """Use only algorithms that give the same bits each time, and fail where there is none."""
     device: DeviceName = "auto"
     precision: PrecisionName = "auto"
 
@@ -187,7 +194,7 @@ class TrainConfig:
             check(value is None or value >= 1, name, "at least 1", value)
         for name in ("extra_strokes", "nondigits"):
             check(getattr(self, name) >= 0, name, "at least 0", getattr(self, name))
-        for name in ("learning_rate", "time_budget_s"):
+        for name in ("learning_rate", "time_budget_s", "max_grad_norm"):
             value = getattr(self, name)
             check(value is None or 0 < value < math.inf, name, "above 0", value)
         for name in ("label_smoothing", "momentum", "warmup", "cooldown", "weight_average"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import os
 import sys
 
 import torch
@@ -41,6 +42,17 @@ def _has_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)  # Ampere; older ones emulate it slowly
     return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+
+
+def use_deterministic_algorithms(wanted: bool) -> None:
+    """Let PyTorch use only algorithms that give the same bits each time, or whichever is fastest.
+
+    Source: https://docs.pytorch.org/docs/stable/notes/randomness.html
+    """
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS is first used
+    torch.use_deterministic_algorithms(wanted)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # a check for bugs, which takes time
 
 
 def keep_freed_memory() -> None:

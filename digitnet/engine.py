@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Generator, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,66 +18,30 @@ from digitnet.config import TrainConfig
 from digitnet.data.augment import augment
 from digitnet.data.digits import Digits
 from digitnet.device import derive_seed, generator
-from digitnet.errors import DigitnetError
+from digitnet.errors import NotFiniteError
 from digitnet.evaluation import count, logits_of
 from digitnet.gauge import Gauge
 from digitnet.losses import LossFunction, build_loss, with_nondigits
-from digitnet.metrics import Metrics, standard_error
+from digitnet.metrics import standard_error
 from digitnet.models import DigitNet, to_float
-from digitnet.optim import WeightAverage, build_optimizer, is_capturable, learning_rate, set_learning_rate, update
+from digitnet.optim import (
+    WeightAverage,
+    build_optimizer,
+    clip_gradients,
+    is_capturable,
+    learning_rate,
+    load_optimizer_tensors,
+    optimizer_tensors,
+    set_learning_rate,
+    update,
+)
+from digitnet.progress import EpochResult, Result, StateResult, StepResult
+from digitnet.state import Position, TrainingState, hash_tensors
 from digitnet.stopping import Stopping, StopReason
 
 CPU = torch.device("cpu")
 REPORTS_PER_EPOCH = 20  # how often the loss is fetched from the device for the bar
-
-
-@dataclass(frozen=True, kw_only=True)
-class StepResult:
-    """Where training is, some twenty times an epoch."""
-
-    epoch: int
-    epochs: int
-    """How many there will be, if nothing stops training sooner."""
-    step: int
-    """Updates so far, over all epochs."""
-    total_steps: int
-    loss: float | None
-    """Mean training loss of the epoch so far; None until a GPU has sent the first."""
-    counted: int
-    """Images of the epoch that this is the mean of."""
-    images_per_s: float
-    elapsed_s: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class EpochResult:
-    """What an epoch came to."""
-
-    epoch: int
-    epochs: int
-    step: int
-    learning_rate: float
-    """Of the last step."""
-    train_loss: float
-    """Mean over the epoch's steps, as the network changed; of augmented images, with dropout, and with the
-    telling of digits from the rest where there are images of the rest."""
-    train_accuracy: float
-    """Likewise, of the digits alone."""
-    validation: Metrics
-    logits: Tensor = field(repr=False, compare=False)
-    """Of the validation images, (N, 10) float32, on their device."""
-    best: bool
-    """Whether this epoch is the one to keep so far: the last whose validation accuracy is within a standard error of
-    the highest before it. A difference so small says little, and most schedules end at their lowest rate. With a
-    patience, which is there to stop before the network learns its images by heart, it is the highest itself."""
-    images_per_s: float
-    elapsed_s: float
-    """Since training began, validation included."""
-    stop: StopReason | None
-    """Why training ends with this epoch; None when it goes on."""
-
-
-Result = StepResult | EpochResult
+HASHED_STEPS = (1, 2, 4, 8, 16)  # after which the trained weights are hashed, for others to compare theirs with
 
 
 def train_step(
@@ -86,6 +51,7 @@ def train_step(
     loss_fn: LossFunction,
     optimizer: Optimizer,
     dtype: torch.dtype,
+    max_grad_norm: float | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Run one step: forward, loss, backward, update.
 
@@ -96,6 +62,7 @@ def train_step(
         loss_fn: From ``build_loss``.
         optimizer: Over the model's parameters.
         dtype: What matrix products run in; parameters stay float32.
+        max_grad_norm: Scale gradients down to this norm, of all of them together, where it is larger.
 
     Returns:
         The batch's mean loss, (), and its number of correct predictions, (), both still on the device.
@@ -105,6 +72,8 @@ def train_step(
         logits = model(images)
     loss = loss_fn(logits.float(), targets)
     loss.backward()  # type: ignore[no-untyped-call]
+    if max_grad_norm is not None:
+        clip_gradients(model, max_grad_norm)
     update(optimizer)
     model.zero_grad(set_to_none=True)
     return loss.detach(), (logits.detach()[: len(targets)].argmax(1) == targets).sum()
@@ -117,12 +86,15 @@ def fit(
     config: TrainConfig,
     dtype: torch.dtype = torch.float32,
     nondigits: Tensor | None = None,
+    *,
+    resume: TrainingState | None = None,
+    save_due: Callable[[int], bool] | None = None,
 ) -> Iterator[Result]:
     """Train a model in place, yielding what happens as it happens.
 
     The order of each epoch, its augmentation and its dropout follow from (seed, epoch) alone. After an EpochResult is
     yielded, the model may be saved; it is not touched until the next one is asked for. On a GPU the host waits for the
-    device at the end of an epoch only.
+    device at the end of an epoch only, and where a state is due.
 
     Args:
         model: On the device of the digits. With a weight_average, it gets the mean, and a copy of it is trained.
@@ -131,16 +103,27 @@ def fit(
         config: The rule; its device and precision are the caller's to honour, by where the digits are and ``dtype``.
         dtype: What matrix products run in.
         nondigits: Images of what are no digits, (M, 1, 28, 28) uint8 on that device: each epoch passes over them, too.
+        resume: The state to go on from, as if training had never stopped; the rest has to be what it was.
+        save_due: Asked after each step, by its number, whether to yield the state there; with it, the state is yielded
+            before the first step and after each epoch, too. None yields no states.
 
     Raises:
-        DigitnetError: The loss is no longer a finite number.
+        NotFiniteError: The loss or a weight is no longer a finite number.
     """
-    stopping = Stopping(config, started=time.monotonic())
-    trainer = _Trainer(model, train, nondigits, config, dtype)
+    position = resume.position if resume else Position()
+    stopping = Stopping(
+        config,
+        started=time.monotonic() - position.elapsed_s,
+        lowest_loss=position.lowest_loss,
+        waited=position.waited,
+    )
+    trainer = _Trainer(model, train, nondigits, config, dtype, resume)
     validation_loss_fn = build_loss(config.loss)  # smoothing is for training
-    highest = 0.0
-    for epoch in range(1, trainer.epochs + 1):
-        trained = yield from trainer.train_epoch(epoch, stopping)
+    highest = position.highest
+    if save_due is not None and resume is None:
+        yield StateResult(state=trainer.state(stopping))
+    for epoch in range(position.epoch + 1, trainer.epochs + 1):
+        trained = yield from trainer.train_epoch(epoch, stopping, save_due)
         logits = logits_of(model, validation.images, dtype)
         metrics = count(logits, validation.targets, validation_loss_fn)
         trainer.check(metrics.loss, trained.step)
@@ -162,6 +145,9 @@ def fit(
             elapsed_s=stopping.elapsed_s,
             stop=stop,
         )
+        trainer.end_epoch(epoch, highest, stopping)
+        if save_due is not None:
+            yield StateResult(state=trainer.state(stopping, stop))
         if stop:
             return
 
@@ -181,10 +167,17 @@ class _Trainer:
     """The images, the model and the rule of a run, and what its steps share: the same memory on the device."""
 
     def __init__(
-        self, model: DigitNet, digits: Digits, nondigits: Tensor | None, config: TrainConfig, dtype: torch.dtype
+        self,
+        model: DigitNet,
+        digits: Digits,
+        nondigits: Tensor | None,
+        config: TrainConfig,
+        dtype: torch.dtype,
+        resume: TrainingState | None,
     ) -> None:
         self._digits, self._nondigits, self._config, self._dtype = digits, nondigits, config, dtype
-        device = digits.images.device
+        self._device = device = digits.images.device
+        self._model = model
         self._trained = model if config.weight_average is None else copy.deepcopy(model)
         decay = config.weight_average
         self._average = None if decay is None else WeightAverage(model, self._trained, decay)
@@ -199,6 +192,9 @@ class _Trainer:
         self._steps_per_epoch = -(-len(digits) // config.batch_size)
         self._total_steps = config.total_steps(self._steps_per_epoch)
         self.epochs = -(-self._total_steps // self._steps_per_epoch)
+        self._position = Position()
+        if resume:
+            self._restore(resume)
 
     def _step(self, batch: Tensor, others: Tensor | None = None) -> None:
         """Train on a batch, adding up its loss and its right answers on the device.
@@ -207,46 +203,122 @@ class _Trainer:
             batch: Which digits, (N,) int64.
             others: Which of the images that are no digits, (M,) int64.
         """
+        config = self._config
         images, targets = self._digits.images[batch], self._digits.targets[batch]
         if self._nondigits is not None and others is not None:
             images = torch.cat([images, self._nondigits[others]])
-        images = augment(to_float(images), self._config.augment, self._noise)
-        loss, right = train_step(self._trained, images, targets, self._loss_fn, self._optimizer, self._dtype)
+        images = augment(to_float(images), config.augment, self._noise)
+        loss, right = train_step(
+            self._trained, images, targets, self._loss_fn, self._optimizer, self._dtype, config.max_grad_norm
+        )
         self._loss_sum += loss * len(batch)
         self._correct += right
         if self._average is not None:
             self._average.update()
 
-    def train_epoch(self, epoch: int, stopping: Stopping) -> Generator[StepResult, None, _Trained]:
-        """Pass once over the training images, or as far as the steps or the time budget last."""
-        config = self._config
-        step, seen, started = (epoch - 1) * self._steps_per_epoch, 0, time.monotonic()
-        batches = self._batches(epoch)[: self._total_steps - step]
-        self._noise.manual_seed(derive_seed(config.seed, epoch, "augment"))
-        torch.manual_seed(derive_seed(config.seed, epoch, "dropout"))  # dropout takes no generator of its own
-        self._loss_sum.zero_()
-        self._correct.zero_()
+    def train_epoch(
+        self, epoch: int, stopping: Stopping, save_due: Callable[[int], bool] | None
+    ) -> Generator[StepResult | StateResult, None, _Trained]:
+        """Pass once over the training images, or over what is left, or as far as the steps or the time budget last."""
+        started, first = time.monotonic(), (epoch - 1) * self._steps_per_epoch
+        batches = self._batches(epoch)[: self._total_steps - first]
+        done = self._position.step - first  # more than none where training goes on from within the epoch
+        if done == 0:
+            self._begin(epoch)
+        before = seen = sum(len(batch[0]) for batch in batches[:done])
         gauge = Gauge(self._loss_sum)
         report_every = max(1, len(batches) // REPORTS_PER_EPOCH)
         self._trained.train()
-        for batch in batches:
-            step, seen = step + 1, seen + len(batch[0])
-            rate = learning_rate(config, step, self._steps_per_epoch)
-            set_learning_rate(self._optimizer, rate)
-            if self._average is not None:
-                self._average.set_step(step)
-            self._run_step(*batch)
+        for step, batch in enumerate(batches[done:], start=self._position.step + 1):
+            self._take_step(step, batch, hashing=save_due is not None)
+            seen += len(batch[0])
+            speed = (seen - before) / max(time.monotonic() - started, 1e-9)
             if step % report_every == 0 or stopping.out_of_time:
-                yield self._report(gauge, epoch, step, seen, started, stopping)
+                yield self._report(gauge, epoch, seen, speed, stopping)
+            if save_due is not None and save_due(step):
+                yield StateResult(state=self.state(stopping))
             if stopping.out_of_time:
                 break
+        step = self._position.step
         return _Trained(
             step=step,
-            learning_rate=rate,
+            learning_rate=self._rate(step),
             loss=self.check(self._loss_sum.item() / seen, step),
             accuracy=self._correct.item() / seen,
-            images_per_s=seen / max(time.monotonic() - started, 1e-9),
+            images_per_s=(seen - before) / max(time.monotonic() - started, 1e-9),
         )
+
+    def _begin(self, epoch: int) -> None:
+        """Make ready for an epoch: its randomness, and sums that are nothing yet."""
+        seed = self._config.seed
+        self._noise.manual_seed(derive_seed(seed, epoch, "augment"))
+        torch.manual_seed(derive_seed(seed, epoch, "dropout"))  # dropout takes no generator of its own
+        self._loss_sum.zero_()
+        self._correct.zero_()
+
+    def _take_step(self, step: int, batch: tuple[Tensor, ...], *, hashing: bool) -> None:
+        set_learning_rate(self._optimizer, self._rate(step))
+        if self._average is not None:
+            self._average.set_step(step)
+        self._run_step(*batch)
+        self._position = replace(self._position, step=step)
+        if self._device.type == "cpu":  # where to look costs nothing
+            self.check(self._loss_sum.item(), step)
+        if hashing and step in HASHED_STEPS:
+            hashed = hash_tensors(self._trained.state_dict())
+            self._position = replace(self._position, hashes=(*self._position.hashes, hashed))
+
+    def _rate(self, step: int) -> float:
+        halved = sum(step > back for back in self._position.rollbacks)
+        return learning_rate(self._config, step, self._steps_per_epoch) * 0.5**halved
+
+    def end_epoch(self, epoch: int, highest: float, stopping: Stopping) -> None:
+        """Note what a whole epoch came to; one that was cut short may be gone on with."""
+        if self._position.step == epoch * self._steps_per_epoch:
+            self._position = replace(
+                self._position,
+                epoch=epoch,
+                highest=highest,
+                lowest_loss=stopping.lowest_loss,
+                waited=stopping.waited,
+            )
+
+    def state(self, stopping: Stopping, stop: StopReason | None = None) -> TrainingState:
+        """Return the state after the last step.
+
+        Raises:
+            NotFiniteError: It is none to go on from.
+        """
+        self.check(self._loss_sum.item(), self._position.step)
+        if not all(bool(parameter.isfinite().all()) for parameter in self._trained.parameters()):
+            raise NotFiniteError(self._went_wrong("a weight is no finite number", self._position.step))
+        return TrainingState(
+            position=replace(self._position, elapsed_s=stopping.elapsed_s, stop=stop), tensors=self._tensors()
+        )
+
+    def _tensors(self) -> dict[str, Tensor]:
+        trained = {} if self._average is None else _named("trained", self._trained.state_dict())
+        return {
+            **_named("model", self._model.state_dict()),
+            **trained,
+            **_named("optimizer", optimizer_tensors(self._optimizer)),
+            "random.augment": self._noise.get_state(),
+            "random.dropout": _default_random(self._device).get_rng_state(),
+            "sum.loss": self._loss_sum,
+            "sum.correct": self._correct,
+        }
+
+    def _restore(self, state: TrainingState) -> None:
+        self._position = replace(state.position, stop=None)
+        tensors = state.tensors
+        self._model.load_state_dict(_parts(tensors, "model"))
+        if self._average is not None:
+            self._trained.load_state_dict(_parts(tensors, "trained"))
+        load_optimizer_tensors(self._optimizer, _parts(tensors, "optimizer"))
+        self._noise.set_state(tensors["random.augment"])
+        _default_random(self._device).set_rng_state(tensors["random.dropout"])
+        self._loss_sum.copy_(tensors["sum.loss"])
+        self._correct.copy_(tensors["sum.correct"])
 
     def _batches(self, epoch: int) -> list[tuple[Tensor, ...]]:
         """Cut an epoch into batches: indices of digits, and of what are no digits if there are any, in even shares."""
@@ -257,16 +329,18 @@ class _Trainer:
         order = torch.randperm(len(self._nondigits), generator=generator(self._config.seed, epoch, "nondigits", CPU))
         return list(zip(digits, order.to(device).tensor_split(len(digits)), strict=True))
 
-    def _report(self, gauge: Gauge, epoch: int, step: int, seen: int, started: float, stopping: Stopping) -> StepResult:
+    def _report(self, gauge: Gauge, epoch: int, seen: int, images_per_s: float, stopping: Stopping) -> StepResult:
         loss_sum, counted = gauge.read(seen)
+        step = self._position.step
         return StepResult(
             epoch=epoch,
             epochs=self.epochs,
             step=step,
             total_steps=self._total_steps,
+            learning_rate=self._rate(step),
             loss=self.check(loss_sum / counted, step) if counted else None,
             counted=counted,
-            images_per_s=seen / max(time.monotonic() - started, 1e-9),
+            images_per_s=images_per_s,
             elapsed_s=stopping.elapsed_s,
         )
 
@@ -274,12 +348,28 @@ class _Trainer:
         """Return the loss.
 
         Raises:
-            DigitnetError: It is no finite number.
+            NotFiniteError: It is no finite number.
         """
         if not math.isfinite(loss):
-            rate = learning_rate(self._config, step, self._steps_per_epoch)
-            raise DigitnetError(f"the loss is {loss} by step {step}, at a learning rate of {rate:.3g}; try a lower one")
+            raise NotFiniteError(self._went_wrong(f"the loss is {loss}", step))
         return loss
+
+    def _went_wrong(self, what: str, step: int) -> str:
+        return f"{what} by step {step}, at a learning rate of {self._rate(step):.3g}; try a lower one"
+
+
+def _named(part: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{part}.{name}": tensor for name, tensor in tensors.items()}
+
+
+def _parts(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
+    start = f"{part}."
+    return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
+
+
+def _default_random(device: torch.device) -> Any:
+    """Return what holds the device's default random generator, which dropout draws from."""
+    return torch if device.type == "cpu" else torch.get_device_module(device)
 
 
 def epoch_batches(count: int, epoch: int, config: TrainConfig, device: torch.device = CPU) -> tuple[Tensor, ...]:

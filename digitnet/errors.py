@@ -45,6 +45,18 @@ class ThresholdError(DigitnetError):
     exit_code = 4
 
 
+class NotFiniteError(DigitnetError):
+    """The numbers of a training went wrong: its loss, or a weight, is infinite or no number at all."""
+
+
+class InterruptedRunError(DigitnetError):
+    """A training was asked by a signal to stop, and did; ``exit_code`` is the instance's, as a shell says it."""
+
+    def __init__(self, message: str, signal: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal
+
+
 def printable(text: object) -> str:
     r"""Show control characters and broken bytes as escapes, so that a file's name cannot steer a terminal: ``\x1b``."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))

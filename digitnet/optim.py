@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -66,6 +67,51 @@ def update(optimizer: Optimizer) -> None:
     That is the optimizer's ``step`` without what PyTorch wraps around it: profiling, and torch._dynamo again.
     """
     inspect.unwrap(type(optimizer).step)(optimizer)
+
+
+def clip_gradients(model: nn.Module, max_norm: float) -> None:
+    """Scale a model's gradients down so that the norm of all of them together is at most ``max_norm``.
+
+    Source: Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural networks" (2013), section 3.2.
+    """
+    nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+
+
+def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
+    """Return what an optimizer remembers of each parameter, by the parameter's index and what it is: ``3.exp_avg``."""
+    return {
+        f"{index}.{name}": value
+        for index, (parameter, _) in enumerate(_parameters(optimizer))
+        for name, value in optimizer.state.get(parameter, {}).items()
+        if isinstance(value, Tensor)
+    }
+
+
+def remembered_names(config: TrainConfig) -> set[str]:
+    """Return the names of what the configured optimizer remembers of each parameter once it has made a step."""
+    tiny = nn.Linear(1, 1)
+    for parameter in tiny.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    update(optimizer := build_optimizer(tiny, config))
+    return {key.partition(".")[2] for key in optimizer_tensors(optimizer)}
+
+
+def load_optimizer_tensors(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Let an optimizer remember what ``optimizer_tensors`` returned of another one of its kind."""
+    parameters = _parameters(optimizer)
+    for key, value in tensors.items():
+        index, _, name = key.partition(".")
+        parameter, group = parameters[int(index)]
+        if value.shape == parameter.shape:
+            # In the parameter's own layout, as the optimizer would have made it.
+            optimizer.state[parameter][name] = torch.empty_like(parameter).copy_(value)
+        else:
+            on_device = group.get("capturable") or group.get("fused")
+            optimizer.state[parameter][name] = value.clone().to(parameter.device if on_device else "cpu")
+
+
+def _parameters(optimizer: Optimizer) -> list[tuple[nn.Parameter, dict[str, Any]]]:
+    return [(parameter, group) for group in optimizer.param_groups for parameter in group["params"]]
 
 
 def is_capturable(optimizer: Optimizer) -> bool:

@@ -114,7 +114,7 @@ def _ever_larger(config: RunConfig, train: Digits) -> Iterator[tuple[float, floa
     def step(batch: Tensor, rate: float) -> float:
         set_learning_rate(optimizer, rate)
         images = augment(to_float(digits.images[batch]), rule.augment, noise)
-        loss, _ = train_step(model, images, digits.targets[batch], loss_fn, optimizer, dtype)
+        loss, _ = train_step(model, images, digits.targets[batch], loss_fn, optimizer, dtype, rule.max_grad_norm)
         return loss.item()
 
     batches = (batch for epoch in count(1) for batch in epoch_batches(len(digits), epoch, rule, device))

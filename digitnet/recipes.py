@@ -6,7 +6,7 @@ Standard library only, like ``config.py``, which says what a configuration is.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, Literal
 
 from digitnet.config import PER_BLOCK, CNNConfig, MLPConfig, ModelConfig, ModelKind, RunConfig, TrainConfig, build
@@ -118,6 +118,46 @@ def build_config(
     base = _flatten(file) if file else _preset(kind, preset or "standard", overrides)
     settings = _with_defaults(kind, {**_without_dependents(base, overrides), **overrides})
     return _split(kind, settings)
+
+
+# What may change when a run goes on: when it stops, and what is done when numbers go wrong.
+GROWING = ("epochs", "steps")
+FREE = ("time_budget_s", "until_accuracy", "on_nan")
+
+
+def resumed_config(saved: RunConfig, overrides: Settings) -> RunConfig:
+    """Build the configuration of a run that goes on: the saved one, with what may change put over it.
+
+    Longer than planned, the schedule is from there on that of the longer run; what is done is not done again.
+
+    Args:
+        saved: As the run began, or went on last.
+        overrides: Settings by field name; those that may not change have to be what they are.
+
+    Raises:
+        ValueError: A setting contradicts the run's.
+    """
+    settings = _flatten(saved)
+    for name, value in overrides.items():
+        current = settings.get(name, getattr(TrainConfig, name, getattr(type(saved.model), name, None)))
+        if name in GROWING and value is None:
+            continue
+        if name in GROWING and current is None:
+            raise ValueError(f"{name} cannot be given: the run counts its length in {_other(GROWING, name)}")
+        if name in GROWING and value < current:
+            raise ValueError(f"{name} can only grow when a run goes on: it is {current}, and {value} is less")
+        if name not in (*GROWING, *FREE) and value != current:
+            raise ValueError(f"a run goes on as it began: its {name} is {_shown(current)}, not {_shown(value)}")
+    new = {k: v for k, v in overrides.items() if k in FREE or (k in GROWING and v is not None)}
+    return replace(saved, train=replace(saved.train, **new))
+
+
+def _other(pair: tuple[str, ...], name: str) -> str:
+    return next(one for one in pair if one != name)
+
+
+def _shown(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _flatten(config: RunConfig) -> dict[str, Any]:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from digitnet.checkpoint import Adaptation, Checkpoint
     from digitnet.comparison import Comparison
     from digitnet.data.digits import Digits
-    from digitnet.engine import EpochResult
     from digitnet.evaluation import Sureness, Telling
+    from digitnet.journal import Ending
     from digitnet.metrics import Metrics
     from digitnet.numbers import NumberPrediction
     from digitnet.pictures import Prepared
@@ -30,9 +30,9 @@ CSV_FIELDS = ("path", "digit", "confidence", *(f"p{digit}" for digit in range(10
 NUMBER_CSV_FIELDS = ("path", "number", "confidence", "accepted", "reason")
 
 
-def run_report(folder: Path, checkpoint: Checkpoint, last: EpochResult, curves: Path | None) -> dict[str, Any]:
+def run_report(folder: Path, checkpoint: Checkpoint, ending: Ending, curves: Path | None) -> dict[str, Any]:
     """Describe a run that has ended; the curves are null where they could not be drawn."""
-    ended = {"epochs_run": last.epoch, "stop": last.stop, "total_s": last.elapsed_s}
+    ended = {"epochs_run": ending.epoch, "stop": ending.stop, "total_s": ending.elapsed_s}
     drawn = {"curves": str(curves) if curves else None}
     return {"checkpoint": str(folder / BEST), **drawn, **ended, **_checkpoint(checkpoint)}
 

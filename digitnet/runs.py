@@ -8,11 +8,11 @@ import io
 import json
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from digitnet.atomic import write_atomically
+from digitnet.atomic import remove_remnants, write_atomically
 from digitnet.config import RunConfig
 from digitnet.errors import CheckpointError, UsageError
 
@@ -20,6 +20,7 @@ RUNS = Path("checkpoints")  # in the current folder
 PRETRAINED = ("pretrained-cnn", "pretrained-mlp")
 BEST, LAST, CONFIG, METRICS = "best.safetensors", "last.safetensors", "config.toml", "metrics.csv"
 CURVES = "curves.png"
+LOCK = ".lock"
 EPOCH_NAME = re.compile(r"epoch-(\d{3,})\.safetensors")
 
 
@@ -61,6 +62,25 @@ def create_run_folder(output: Path, name: str | None, stem: str) -> Path:
         number += 1
 
 
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from training in a run folder, and clear away what a killed one left half written.
+
+    Raises:
+        UsageError: Another one trains in it.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UsageError(f"{folder} is being trained by another process; wait for it, or stop it") from None
+    with lock:
+        remove_remnants(folder)
+        yield
+
+
 def check_run_name(name: str | None) -> None:
     """Refuse a name that is none for a folder.
 
@@ -76,6 +96,24 @@ def epoch_name(epoch: int) -> str:
     return f"epoch-{epoch:03}.safetensors"
 
 
+def find_run(reference: str | Path, output: Path = RUNS) -> Path:
+    """Find a run's folder by its path or its name.
+
+    Args:
+        reference: A path, or the name of a run in the folder of runs.
+        output: The folder of runs.
+
+    Raises:
+        CheckpointError: There is no such run.
+    """
+    folder = next((path for path in (Path(reference), output / reference) if path.is_dir()), None)
+    if folder is None and str(reference) in PRETRAINED:
+        raise CheckpointError(f"{reference} ships as a network alone, without the run that it comes from")
+    if folder is None or not str(reference):
+        raise CheckpointError(f'no run at {reference}; make one by "digitnet train"')
+    return folder
+
+
 def find_epochs(reference: str | Path) -> tuple[Path, list[Path]]:
     """Find a run by its folder or its name, and its networks epoch by epoch.
 
@@ -85,14 +123,7 @@ def find_epochs(reference: str | Path) -> tuple[Path, list[Path]]:
     Raises:
         CheckpointError: There is no such run, or its epochs were not kept.
     """
-    folder = next((path for path in (Path(reference), RUNS / reference) if path.is_dir()), None)
-    if folder is None and str(reference) in PRETRAINED:
-        raise CheckpointError(
-            f"{reference} ships without the networks of its epochs; make a run that has them "
-            'by "digitnet train --keep-epochs"'
-        )
-    if folder is None or not str(reference):
-        raise CheckpointError(f'no run at {reference}; make one by "digitnet train --keep-epochs"')
+    folder = find_run(reference)
     numbered = {int(name[1]): path for path in folder.iterdir() if (name := EPOCH_NAME.fullmatch(path.name))}
     if not numbered:
         raise CheckpointError(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from digitnet.engine import EpochResult
 from digitnet.errors import DigitnetError
+from digitnet.progress import EpochResult
 
 try:
     from torch.utils.tensorboard import SummaryWriter

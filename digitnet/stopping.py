@@ -15,12 +15,14 @@ StopReason = Literal["epochs", "patience", "until-accuracy", "time-budget"]
 class Stopping:
     """When to stop: whichever rule of the configuration is met first."""
 
-    def __init__(self, config: TrainConfig, started: float) -> None:
-        """Begin at a reading of the monotonic clock, in seconds."""
+    def __init__(self, config: TrainConfig, started: float, *, lowest_loss: float = math.inf, waited: int = 0) -> None:
+        """Begin at a reading of the monotonic clock, in seconds, and with what earlier epochs came to."""
         self._config = config
         self._started = started
-        self._lowest_loss = math.inf
-        self._waited = 0
+        self.lowest_loss = lowest_loss
+        """Of the validation images, over the epochs so far."""
+        self.waited = waited
+        """Epochs since then."""
 
     @property
     def elapsed_s(self) -> float:
@@ -35,12 +37,12 @@ class Stopping:
 
     def reason(self, validation: Metrics, *, last: bool) -> StopReason | None:
         """Say, once an epoch, why to stop after it."""
-        self._waited = 0 if validation.loss < self._lowest_loss else self._waited + 1
-        self._lowest_loss = min(self._lowest_loss, validation.loss)
+        self.waited = 0 if validation.loss < self.lowest_loss else self.waited + 1
+        self.lowest_loss = min(self.lowest_loss, validation.loss)
         goal, patience = self._config.until_accuracy, self._config.patience
         if goal is not None and validation.accuracy >= goal:
             return "until-accuracy"
-        if patience is not None and self._waited >= patience:
+        if patience is not None and self.waited >= patience:
             return "patience"
         if self.out_of_time:
             return "time-budget"

@@ -2,59 +2,223 @@
 
 from __future__ import annotations
 
+import platform
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import torch
 
 from digitnet import __version__
 from digitnet.calibration import fit_calibration
 from digitnet.checkpoint import TrainingRecord, save_checkpoint
-from digitnet.config import RunConfig
+from digitnet.config import DeviceName, RunConfig
 from digitnet.data.digits import Digits
 from digitnet.data.load import add_strokes, load_nondigits
-from digitnet.device import choose_device, choose_precision, derive_seed
-from digitnet.engine import EpochResult, Result, fit
-from digitnet.errors import DigitnetError
+from digitnet.device import choose_device, choose_precision, derive_seed, use_deterministic_algorithms
+from digitnet.engine import fit
+from digitnet.errors import DataError, DigitnetError, InterruptedRunError, NotFiniteError
+from digitnet.interruption import Interruption
+from digitnet.journal import Journal
 from digitnet.models import DigitNet, build_model, place
+from digitnet.progress import EpochResult, Result, RollbackResult, StateResult
 from digitnet.runs import BEST, LAST, epoch_name, write_config, write_metrics
+from digitnet.snapshots import Origin, Snapshot, discard_after, load_newest, save_snapshot
+
+MAX_ROLLBACKS = 3
+
+
+@dataclass(kw_only=True)
+class Saving:
+    """When the state is saved, beside the end of each epoch."""
+
+    every_steps: int | None = None
+    every_s: float | None = None
+    interruption: Interruption | None = None
+    """What may ask training to stop."""
+    _saved_s: float = 0.0
+
+    def due(self, step: int) -> bool:
+        """Say, once a step, whether the state is to be saved after it."""
+        if self.interruption:
+            self.interruption.arm()
+        late = self.every_s is not None and time.monotonic() - self._saved_s >= self.every_s
+        return late or self.stopped or (self.every_steps is not None and step % self.every_steps == 0)
+
+    def note_saved(self) -> None:
+        """Begin to count the time anew."""
+        self._saved_s = time.monotonic()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether training is asked to stop."""
+        return self.interruption is not None and self.interruption.signal is not None
 
 
 def train_run(
-    config: RunConfig, train: Digits, validation: Digits, folder: Path, *, keep_epochs: bool = False
+    config: RunConfig,
+    train: Digits,
+    validation: Digits,
+    folder: Path,
+    *,
+    keep_epochs: bool = False,
+    resume: Snapshot | None = None,
+    saving: Saving | None = None,
 ) -> Iterator[Result]:
-    """Train a network by a configuration, saving after each epoch before its result is yielded.
+    """Train a network by a configuration, saving networks and states before the results that tell of them are yielded.
 
     Args:
         config: The network and its training.
         train: Training digits, as ``load_training`` cut them.
         validation: The digits that the best epoch is chosen by.
-        folder: The run folder, there and empty.
+        folder: The run folder; empty but for a run that goes on.
         keep_epochs: Keep each epoch's network, in a file of its own.
+        resume: Where to go on from; of its configuration, only when to stop may have changed.
+        saving: When to save the state; None is after each epoch.
 
     Raises:
         UsageError: The device asked for is not there.
+        DataError: A run that goes on began on other digits.
+        NotFiniteError: The loss or a weight is no finite number, and may not or can no longer be gone back from.
+        InterruptedRunError: A signal asked training to stop; the state is saved.
         DigitnetError: Training went wrong.
         OSError: A file could not be written.
     """
-    device = choose_device(config.train.device)
-    dtype = choose_precision(config.train.precision, device)
-    model = place(new_model(config, train), device)
-    write_config(folder, config)
-    digits, others = add_strokes(train, config.train.extra_strokes), config.train.nondigits
-    nondigits = load_nondigits(train, others).to(device) if others else None
-    results = fit(model, digits.to(device), validation.to(device), config.train, dtype, nondigits)
-    rows: list[dict[str, float]] = []
-    for result in _out_of_memory_named(results):
-        if isinstance(result, EpochResult):
-            rows.append(_row(result))
-            record = _record(result, train, validation, device, dtype)
-            calibration = fit_calibration(result.logits.cpu(), validation.targets.cpu())
-            names = [LAST, *[BEST] * result.best, *[epoch_name(result.epoch)] * keep_epochs]
-            for name in names:
-                save_checkpoint(folder / name, config, record, calibration, model)
-            write_metrics(folder, rows)
-        yield result
+    run = _Run(config, train, validation, folder, keep_epochs, resume, saving or Saving())
+    yield from run.train()
+
+
+class _Run:
+    """A run folder, what is trained in it, and how far it has come."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        train: Digits,
+        validation: Digits,
+        folder: Path,
+        keep_epochs: bool,
+        resume: Snapshot | None,
+        saving: Saving,
+    ) -> None:
+        self._config, self._train, self._validation, self._folder = config, train, validation, folder
+        self._keep_epochs, self._saving = keep_epochs, saving
+        rule = config.train
+        if resume:
+            _check_origin(resume.origin, train)
+            torch.set_num_threads(resume.origin.threads)
+            rule = replace(rule, device=resume.origin.device, precision=resume.origin.precision)
+        self._device = choose_device(rule.device)
+        self._dtype = choose_precision(rule.precision, self._device)
+        use_deterministic_algorithms(rule.deterministic)
+        self._origin = _origin(train, self._device, self._dtype)
+        self._journal = resume.journal if resume else Journal()
+        self._state = resume.state if resume else None
+        self._digits = add_strokes(train, rule.extra_strokes).to(self._device)
+        self._nondigits = load_nondigits(train, rule.nondigits).to(self._device) if rule.nondigits else None
+
+    def train(self) -> Iterator[Result]:
+        """Train to the end, going back to the last good state where that is asked for."""
+        write_config(self._folder, self._config)
+        if self._state:
+            discard_after(self._folder, self._state.position.step)
+            self._journal = self._journal.until(self._state.position)
+        while True:
+            try:
+                yield from self._train_on()
+                return
+            except NotFiniteError as error:
+                yield self._roll_back(error)
+
+    def _train_on(self) -> Iterator[Result]:
+        """Train from the state, or from the beginning."""
+        model = place(new_model(self._config, self._train), self._device)
+        self._saving.note_saved()
+        results = fit(
+            model,
+            self._digits,
+            self._validation.to(self._device),
+            self._config.train,
+            self._dtype,
+            self._nondigits,
+            resume=self._state,
+            save_due=self._saving.due,
+        )
+        for result in _out_of_memory_named(results):
+            self._journal = self._journal.add(result)
+            if isinstance(result, EpochResult):
+                self._save_networks(result, model)
+            elif isinstance(result, StateResult):
+                self._save_state(result)
+            yield result
+            if isinstance(result, StateResult) and self._saving.stopped and not result.state.position.stop:
+                raise self._interrupted(result.state.position.step)
+
+    def _save_networks(self, result: EpochResult, model: DigitNet) -> None:
+        record = _record(result, self._train, self._validation, self._origin)
+        calibration = fit_calibration(result.logits.cpu(), self._validation.targets.cpu())
+        names = [LAST, *[BEST] * result.best, *[epoch_name(result.epoch)] * self._keep_epochs]
+        for name in names:
+            save_checkpoint(self._folder / name, self._config, record, calibration, model)
+        write_metrics(self._folder, self._journal.metrics())
+
+    def _save_state(self, result: StateResult) -> None:
+        snapshot = Snapshot(config=self._config, origin=self._origin, journal=self._journal, state=result.state)
+        save_snapshot(self._folder, snapshot)
+        self._saving.note_saved()
+
+    def _roll_back(self, error: NotFiniteError) -> RollbackResult:
+        """Go back to the last good state, at half the rate.
+
+        Raises:
+            NotFiniteError: That is not asked for, or has been done too often.
+        """
+        if self._config.train.on_nan != "rollback":
+            raise error
+        last = load_newest(self._folder).snapshot
+        if last is None:
+            raise error
+        position = last.state.position
+        if len(position.rollbacks) >= MAX_ROLLBACKS:
+            raise NotFiniteError(f"{error}; the rate has been halved {MAX_ROLLBACKS} times") from error
+        position = replace(position, rollbacks=(*position.rollbacks, position.step))
+        self._journal, self._state = last.journal, replace(last.state, position=position)
+        save_snapshot(self._folder, replace(last, state=self._state))
+        return RollbackResult(reason=str(error), step=position.step, factor=0.5 ** len(position.rollbacks))
+
+    def _interrupted(self, step: int) -> InterruptedRunError:
+        number = self._saving.interruption.signal if self._saving.interruption else None
+        return InterruptedRunError(f"interrupted after step {step:,}, and saved", number or 0)
+
+
+def _check_origin(origin: Origin, train: Digits) -> None:
+    for what, expected, found in (
+        ("fingerprint", origin.fingerprint, train.fingerprint),
+        ("validation split", origin.split_hash, train.split_hash or ""),
+        ("training images", origin.train_size, len(train)),
+    ):
+        if expected != found:
+            raise DataError(
+                f"{train.name} has changed since the run began, which cannot go on with other digits: "
+                f"expected {what} {expected}, found {found}"
+            )
+
+
+def _origin(train: Digits, device: torch.device, dtype: torch.dtype) -> Origin:
+    return Origin(
+        dataset=train.name,
+        fingerprint=train.fingerprint,
+        train_size=len(train),
+        split_hash=train.split_hash or "",
+        device=cast(DeviceName, device.type),
+        precision="bf16" if dtype == torch.bfloat16 else "fp32",
+        threads=torch.get_num_threads(),
+        python=platform.python_version(),
+        torch=torch.__version__,
+        digitnet=__version__,
+    )
 
 
 def _out_of_memory_named(results: Iterator[Result]) -> Iterator[Result]:
@@ -72,9 +236,7 @@ def new_model(config: RunConfig, train: Digits) -> DigitNet:
     return model
 
 
-def _record(
-    result: EpochResult, train: Digits, validation: Digits, device: torch.device, dtype: torch.dtype
-) -> TrainingRecord:
+def _record(result: EpochResult, train: Digits, validation: Digits, origin: Origin) -> TrainingRecord:
     return TrainingRecord(
         dataset=train.name,
         fingerprint=train.fingerprint,
@@ -86,22 +248,8 @@ def _record(
         validation_loss=result.validation.loss,
         validation_accuracy=result.validation.accuracy,
         elapsed_s=result.elapsed_s,
-        device=device.type,
-        precision="bf16" if dtype == torch.bfloat16 else "fp32",
+        device=origin.device,
+        precision=origin.precision,
         digitnet=__version__,
         torch=torch.__version__,
     )
-
-
-def _row(result: EpochResult) -> dict[str, float]:
-    return {
-        "epoch": result.epoch,
-        "step": result.step,
-        "learning_rate": result.learning_rate,
-        "train_loss": result.train_loss,
-        "train_accuracy": result.train_accuracy,
-        "validation_loss": result.validation.loss,
-        "validation_accuracy": result.validation.accuracy,
-        "images_per_s": result.images_per_s,
-        "elapsed_s": result.elapsed_s,
-    }

@@ -6,8 +6,12 @@ Which settings there are, and their ranges, is said in ``config.py``.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import fields
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+T = TypeVar("T")
 
 
 def read_value(name: str, hint: Any, value: Any) -> Any:
@@ -48,6 +52,18 @@ def _read_union(name: str, hints: tuple[Any, ...], value: Any) -> Any:
     kinds = [hint for hint in hints if hint is not NoneType]
     lists = [hint for hint in kinds if get_origin(hint) is tuple]
     return read_value(name, lists[0] if lists and isinstance(value, list | tuple) else kinds[0], value)
+
+
+def read_dataclass(kind: type[T], values: Mapping[str, Any]) -> T:
+    """Read a dataclass from plain values, every field of it and nothing else.
+
+    Raises:
+        ValueError: A name is unknown or missing, or a value is of the wrong type.
+    """
+    hints = get_type_hints(kind)
+    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    check(isinstance(values, Mapping) and set(values) == set(names), kind.__name__, f"of {', '.join(names)}", "else")
+    return kind(**{name: read_value(name, hints[name], values[name]) for name in names})
 
 
 def check(valid: bool, name: str, expected: str, found: object) -> None:

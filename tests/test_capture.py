@@ -13,9 +13,10 @@ from digitnet import capture, engine
 from digitnet.capture import WARM_UP, CapturedStep
 from digitnet.config import CNNConfig, MLPConfig, TrainConfig
 from digitnet.data.digits import Digits
-from digitnet.engine import EpochResult, StepResult, fit
+from digitnet.engine import fit
 from digitnet.gauge import Gauge
 from digitnet.models import build_model
+from digitnet.progress import EpochResult, StepResult
 
 MLP = MLPConfig(hidden_sizes=(16,), dropout=0.2, batch_norm=True)
 CNN = CNNConfig(channels=(4, 6), kernel_size=(5, 3), pool_size=(1, 4), pool_stride=(1, 4), dropout=0.2)

@@ -17,11 +17,11 @@ from digitnet.calibration import ConfidenceBin, Reliability
 from digitnet.comparison import Comparison
 from digitnet.console import answers, evaluations, networks, notes
 from digitnet.data.variants import VARIANTS
-from digitnet.engine import EpochResult, StepResult
 from digitnet.errors import printable
 from digitnet.evaluation import Sureness
 from digitnet.metrics import Metrics
 from digitnet.predictor import Prediction
+from digitnet.progress import EpochResult, StepResult
 from digitnet.recipes import build_config
 from digitnet.rejection import Coverage
 from digitnet.summary import summarise

@@ -13,9 +13,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from digitnet.config import MLPConfig, RunConfig, TrainConfig
 from digitnet.data.load import load_training
-from digitnet.engine import EpochResult, StepResult, fit
+from digitnet.engine import fit
 from digitnet.explain.training.curves import draw_curves, gather_curves, slim
 from digitnet.metrics import Metrics
+from digitnet.progress import EpochResult, StepResult
 from digitnet.training import new_model
 
 EVALUATION = Metrics(loss=0.5, confusion=((1,) * 10,) * 10)

@@ -16,7 +16,7 @@ from digitnet.data.digits import Digits
 from digitnet.data.nondigits import draw_nondigits
 from digitnet.data.strokes import draw_strokes
 from digitnet.device import derive_seed
-from digitnet.engine import EpochResult, StepResult, epoch_batches, fit, train_step
+from digitnet.engine import epoch_batches, fit, train_step
 from digitnet.errors import DigitnetError
 from digitnet.evaluation import evaluate, logits_of
 from digitnet.gauge import Gauge
@@ -24,6 +24,7 @@ from digitnet.losses import build_loss
 from digitnet.metrics import Metrics
 from digitnet.models import build_model, to_float
 from digitnet.optim import FINAL_RATE, build_optimizer, learning_rate, set_learning_rate
+from digitnet.progress import EpochResult, StepResult
 from digitnet.rejection import auroc, digit_score
 
 LINEAR = MLPConfig(hidden_sizes=(), activation="identity")

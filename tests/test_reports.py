@@ -10,11 +10,11 @@ import torch
 from digitnet import reports
 from digitnet.data.digits import Digits
 from digitnet.data.strokes import draw_strokes
-from digitnet.engine import EpochResult
 from digitnet.evaluation import assess, count, logits_of
 from digitnet.losses import build_loss
 from digitnet.metrics import Metrics
 from digitnet.predictor import Prediction, Unreadable
+from digitnet.progress import EpochResult
 from digitnet.summary import summarise
 
 PROBS = (0.05, 0.02, 0, 0, 0, 0.03, 0, 0.9, 0, 0)

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 NOT_SETTINGS = (  # of train, and of explain learning-rate
-    "model", "preset", "config", "data_dir", "output", "name", "keep_epochs", "tensorboard", "json_",
-    "ascii_",
+    "model", "preset", "config", "data_dir", "output", "name", "resume", "save_every", "keep_epochs",
+    "tensorboard", "json_", "ascii_",
 )  # fmt: skip
 
 
@@ -26,6 +26,16 @@ def configure(params: dict[str, Any]) -> RunConfig:
     from digitnet.runs import read_config
 
     kind, preset, path = params["model"], params["preset"], params["config"]
+    overrides = read_overrides(params)
+    file = read_config(Path(path)) if path else None
+    try:
+        return build_config(kind=kind, preset=preset, file=file, overrides=overrides)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def read_overrides(params: dict[str, Any]) -> dict[str, Any]:
+    """Read the single settings that were typed, by field name."""
     overrides = {key: value for key, value in params.items() if value is not None and key not in NOT_SETTINGS}
     for key in ("hidden_sizes", "channels", *PER_BLOCK):
         if key in overrides:
@@ -41,11 +51,7 @@ def configure(params: dict[str, Any]) -> RunConfig:
         overrides["until_accuracy"] = parse_share(overrides["until_accuracy"], _option("until_accuracy"))
     if "time_budget" in overrides:
         overrides["time_budget_s"] = parse_seconds(overrides.pop("time_budget"), _option("time_budget"))
-    file = read_config(Path(path)) if path else None
-    try:
-        return build_config(kind=kind, preset=preset, file=file, overrides=overrides)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+    return overrides
 
 
 def _option(setting: str) -> str:

@@ -129,6 +129,22 @@ def parse_seconds(text: str, option: str) -> float:
     raise UsageError(f"{option} takes a duration such as 60s, 1.5m or 1h, not {text!r}")
 
 
+def parse_save_every(text: str, option: str) -> tuple[int | None, float | None]:
+    """Parse a number of steps such as ``500``, or a duration such as ``30s``.
+
+    Returns:
+        Steps, or None; and seconds, or None.
+
+    Raises:
+        UsageError: It is neither, or not above 0.
+    """
+    if re.fullmatch(r"\s*0*[1-9][0-9]{0,17}\s*", text):
+        return int(text), None
+    if re.search("[hms]", text):
+        return None, parse_seconds(text, option)
+    raise UsageError(f"{option} takes a number of steps such as 500, or a duration such as 30s, not {text!r}")
+
+
 def print_json(document: dict[str, Any]) -> None:
     """Print one JSON document on stdout, arrays as lists; null for infinity and NaN, which JSON has not."""
     typer.echo(json.dumps(_plain(document), indent=2, allow_nan=False))

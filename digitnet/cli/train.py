@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from digitnet.cli import train_options as option
 from digitnet.cli.configuration import AUTO, configure, load_or_fall_back
-from digitnet.cli.options import DataDirOption, print_json
+from digitnet.cli.options import DataDirOption, parse_save_every, print_json
+from digitnet.cli.resuming import find_resumable, load_resumed
 from digitnet.config import RunConfig
 from digitnet.errors import printable
 
 if TYPE_CHECKING:
     from digitnet.checkpoint import Checkpoint
     from digitnet.data.digits import Digits
-    from digitnet.engine import Result
     from digitnet.scalars import ScalarLog
+    from digitnet.snapshots import Snapshot
 
 
 def train(
@@ -57,6 +60,7 @@ def train(
     betas: option.Betas = None,
     weight_decay: option.WeightDecay = None,
     weight_average: option.WeightAverage = None,
+    max_grad_norm: option.MaxGradNorm = None,
     schedule: option.Schedule = None,
     warmup: option.Warmup = None,
     cooldown: option.Cooldown = None,
@@ -68,68 +72,132 @@ def train(
     patience: option.Patience = None,
     until_accuracy: option.UntilAccuracy = None,
     time_budget: option.TimeBudget = None,
+    on_nan: option.OnNan = None,
+    resume: option.Resume = None,
+    save_every: option.SaveEvery = None,
     output: option.Output = Path("checkpoints"),
     name: option.Name = None,
     keep_epochs: option.KeepEpochs = False,
     tensorboard: option.Tensorboard = False,
     json_: option.Json = False,
     seed: option.Seed = None,
+    deterministic: option.Deterministic = None,
     device: option.Device = None,
     precision: option.Precision = None,
 ) -> None:
     """Train a network and save it in a folder of its own, checkpoints/NAME."""
     # Settings are read through ctx.params, by their names: forty of them need no forty lines here.
-    chosen = configure(dict(ctx.params))
-    extras = Extras(find_rate=learning_rate == AUTO, keep_epochs=keep_epochs, tensorboard=tensorboard, as_json=json_)
-    _run(chosen, data_dir, output, name, extras, may_fall_back=dataset is None and config is None)
+    params = dict(ctx.params)
+    steps_or_s = parse_save_every(save_every, "--save-every") if save_every is not None else (None, None)
+    extras = Extras(
+        data_dir=data_dir,
+        save_every_steps=steps_or_s[0],
+        save_every_s=steps_or_s[1],
+        keep_epochs=keep_epochs,
+        tensorboard=tensorboard,
+        as_json=json_,
+    )
+    folder = find_resumable(resume, output, name) if resume is not None else None
+    if folder is not None:
+        _go_on(folder, params, extras)
+    else:
+        _begin(configure(params), params, extras)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Extras:
     """What a run is asked for beside a network."""
 
-    find_rate: bool
-    """Find the learning rate by a range test."""
+    data_dir: Path | None
+    save_every_steps: int | None
+    save_every_s: float | None
     keep_epochs: bool
     tensorboard: bool
     as_json: bool
 
 
-def _run(
-    config: RunConfig, data_dir: Path | None, output: Path, name: str | None, extras: Extras, *, may_fall_back: bool
-) -> None:
-    from digitnet import reports
-    from digitnet.checkpoint import load_checkpoint
-    from digitnet.console.networks import print_curves, print_run
-    from digitnet.console.notes import training_view
+def _begin(config: RunConfig, params: dict[str, Any], extras: Extras) -> None:
+    """Train a new run."""
     from digitnet.device import choose_device, keep_freed_memory
-    from digitnet.engine import EpochResult
-    from digitnet.explain.training.curves import slim
-    from digitnet.runs import BEST, check_run_name
-    from digitnet.training import train_run
+    from digitnet.runs import check_run_name
 
     keep_freed_memory()
     choose_device(config.train.device)  # a missing one and a wrong name are said before any data are loaded
-    check_run_name(name)
+    check_run_name(params["name"])
     open_log = _scalar_log(extras.tensorboard)  # as is a missing tensorboard
-    config, train_digits, validation = load_or_fall_back(config, data_dir, may_fall_back=may_fall_back)
-    if extras.find_rate:
-        config = _with_found_rate(config, train_digits)
+    may_fall_back = params["dataset"] is None and params["config"] is None
+    config, digits, validation = load_or_fall_back(config, extras.data_dir, may_fall_back=may_fall_back)
+    if params["learning_rate"] == AUTO:
+        config = _with_found_rate(config, digits)
     stem = f"{config.kind}-{Path(config.train.dataset).resolve().name}"
-    history: list[Result] = []
-    with run_folder(output, name, stem) as folder, training_view() as show, open_log(folder) as log:
-        for result in train_run(config, train_digits, validation, folder, keep_epochs=extras.keep_epochs):
+    with run_folder(params["output"], params["name"], stem, may_exist=params["resume"] is not None) as folder:
+        _train(config, digits, validation, folder, extras, open_log)
+    _sum_up(folder, extras)
+
+
+def _go_on(folder: Path, params: dict[str, Any], extras: Extras) -> None:
+    """Train a run further, from its newest state."""
+    from digitnet.console.notes import note
+    from digitnet.device import keep_freed_memory
+    from digitnet.runs import locked
+
+    keep_freed_memory()
+    open_log = _scalar_log(extras.tensorboard)
+    with locked(folder):
+        resumed = load_resumed(folder, params)
+        if resumed.ended:
+            note(f"Run {folder} has ended; to train it further, ask for more, such as --epochs or --steps.")
+        else:
+            config, position = resumed.snapshot.config, resumed.snapshot.state.position
+            note(f"Going on with run {folder} after step {position.step:,}.")
+            _, digits, validation = load_or_fall_back(config, extras.data_dir, may_fall_back=False)
+            with _last_words(folder):
+                _train(config, digits, validation, folder, extras, open_log, resumed.snapshot)
+    _sum_up(folder, extras)
+
+
+def _train(
+    config: RunConfig,
+    digits: Digits,
+    validation: Digits,
+    folder: Path,
+    extras: Extras,
+    open_log: Callable[[Path], AbstractContextManager[ScalarLog | None]],
+    resume: Snapshot | None = None,
+) -> None:
+    from digitnet.console.notes import training_view
+    from digitnet.interruption import Interruption
+    from digitnet.progress import EpochResult
+    from digitnet.training import Saving, train_run
+
+    with Interruption() as interruption, open_log(folder) as log, training_view() as show:
+        saving = Saving(every_steps=extras.save_every_steps, every_s=extras.save_every_s, interruption=interruption)
+        results = train_run(
+            config, digits, validation, folder, keep_epochs=extras.keep_epochs, resume=resume, saving=saving
+        )
+        for result in results:
             show(result)
-            history.append(slim(result))
             if log and isinstance(result, EpochResult):
                 log.add(result)
-    assert isinstance(result, EpochResult)  # every run ends with one
-    best = load_checkpoint(folder / BEST)
+
+
+def _sum_up(folder: Path, extras: Extras) -> None:
+    """Say what came of a run that has ended."""
+    from digitnet import reports
+    from digitnet.checkpoint import load_checkpoint
+    from digitnet.console.networks import print_curves, print_run
+    from digitnet.runs import BEST
+    from digitnet.snapshots import load_newest
+
+    last, best = load_newest(folder).snapshot, load_checkpoint(folder / BEST)
+    assert last  # a run that has ended has saved that
+    ending = last.journal.ending(last.state.position)
+    assert ending
     if extras.as_json:
-        print_json(reports.run_report(folder, best, result, _draw_curves(folder, best, history)))
+        print_json(reports.run_report(folder, best, ending, _draw_curves(folder, best, last)))
     else:
-        print_run(folder, best, result, data_dir)
-        print_curves(_draw_curves(folder, best, history))  # after all else, for it takes half a second
+        print_run(folder, best, ending, extras.data_dir)
+        print_curves(_draw_curves(folder, best, last))  # after all else, for it takes half a second
 
 
 def _scalar_log(wanted: bool) -> Callable[[Path], AbstractContextManager[ScalarLog | None]]:
@@ -152,35 +220,63 @@ def _with_found_rate(config: RunConfig, train: Digits) -> RunConfig:
     return replace(config, train=replace(config.train, learning_rate=test.suggested))
 
 
-def _draw_curves(folder: Path, best: Checkpoint, history: list[Result]) -> Path | None:
+def _draw_curves(folder: Path, best: Checkpoint, last: Snapshot) -> Path | None:
     """Draw how training went, where there is matplotlib; return the file."""
     from digitnet.explain.training.curves import draw_curves, gather_curves
     from digitnet.runs import CURVES, METRICS
 
     if find_spec("matplotlib") is None:
         return None
-    rule, record = best.config.train, best.record
+    rule, record = last.config.train, best.record
     source = (
         f"{METRICS} of run {printable(folder.name)}, and the loss within epochs: {best.config.kind}, {rule.loss}, "
         f"{rule.optimizer}; {record.train_size:,} images of {printable(record.dataset)}, "
         f"{record.validation_size:,} for validation"
     )
-    draw_curves(gather_curves(history, rule, record.train_size + rule.extra_strokes), folder / CURVES, source)
+    steps_per_epoch = -(-(record.train_size + rule.extra_strokes) // rule.batch_size)
+    draw_curves(gather_curves(last.journal, steps_per_epoch), folder / CURVES, source)
     return folder / CURVES
 
 
 @contextmanager
-def run_folder(output: Path, name: str | None, stem: str) -> Iterator[Path]:
-    """Make a run folder, and remove it again when training ends before there is a network in it."""
-    from digitnet.console.notes import note
-    from digitnet.runs import BEST, create_run_folder
+def run_folder(output: Path, name: str | None, stem: str, *, may_exist: bool = False) -> Iterator[Path]:
+    """Make a run folder that no other process trains in, and remove it when training ends before anything is in it.
 
-    folder = create_run_folder(output, name, stem)
+    Args:
+        output: The folder of runs.
+        name: The run's name; None takes the stem and a number.
+        stem: Such as ``cnn-mnist``.
+        may_exist: Whether a folder of that name may be there, of a run that was killed before it began.
+    """
+    from digitnet.runs import BEST, create_run_folder, locked
+    from digitnet.snapshots import find_states
+
+    there = name is not None and may_exist and (output / name).is_dir()
+    folder = output / name if there and name is not None else create_run_folder(output, name, stem)
     try:
-        yield folder
+        with locked(folder), _last_words(folder):
+            yield folder
     except BaseException:
+        if not (folder / BEST).exists() and not find_states(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+@contextmanager
+def _last_words(folder: Path) -> Iterator[None]:
+    """Say of a run that does not come to its end what is left of it."""
+    from digitnet.console.notes import note
+    from digitnet.errors import NotFiniteError
+    from digitnet.runs import BEST
+    from digitnet.snapshots import find_states
+
+    try:
+        yield
+    except BaseException as error:
         if (folder / BEST).exists():
             note(f"The best network so far is {folder / BEST}.")
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
+        if find_states(folder):
+            program = os.environ.get("DIGITNET_PROG", "digitnet")
+            rule = " --on-nan rollback" if isinstance(error, NotFiniteError) else ""
+            note(f"To go on: {program} train --resume {shlex.quote(str(folder))}{rule}")
         raise

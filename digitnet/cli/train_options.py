@@ -15,6 +15,7 @@ from digitnet.config import (
     DeviceName,
     LossName,
     ModelKind,
+    OnNanName,
     OptimizerName,
     PaddingName,
     PoolName,
@@ -159,6 +160,10 @@ WeightAverage = Annotated[
     float | None,
     _rule(help="Save a running mean of the weights, which keeps this share of itself at each step."),
 ]
+MaxGradNorm = Annotated[
+    float | None,
+    _rule(help="Scale gradients down to this norm, of all of them together, where it is larger."),
+]
 Schedule = Annotated[
     ScheduleName | None,
     _rule(metavar="NAME", help=f"How the learning rate changes: {choices(ScheduleName)}."),
@@ -187,6 +192,29 @@ TimeBudget = Annotated[
         metavar="TIME", help="Time to train for: 60s, 5m or 1h30m; the schedule still runs over --epochs or --steps."
     ),
 ]
+OnNan = Annotated[
+    OnNanName | None,
+    _stop(
+        metavar="NAME",
+        help=f"When numbers go wrong, {choices(OnNanName)}: rollback goes on from the last good state, at half the "
+        "rate, at most three times.",
+    ),
+]
+Resume = Annotated[
+    str | None,
+    _stop(
+        metavar="RUN|auto",
+        help="Go on with a run that was interrupted, to the bit; auto takes the one of that --name, else the newest "
+        "that has not ended, else begins one. --epochs or --steps may grow.",
+    ),
+]
+SaveEvery = Annotated[
+    str | None,
+    _output(
+        metavar="STEPS|TIME",
+        help="Save the state to go on from every 500 steps, say, or every 30s, and not after each epoch alone.",
+    ),
+]
 Output = Annotated[
     Path,
     _output(metavar="DIR", help="Folder of runs, in which the run gets its own."),
@@ -205,6 +233,13 @@ Json = Annotated[bool, _output("--json", help="Print the summary as one JSON doc
 Seed = Annotated[
     int | None,
     _output(help="The same seed gives the same weights, bit for bit on the CPU."),
+]
+Deterministic = Annotated[
+    bool | None,
+    _output(
+        "--deterministic/--no-deterministic",
+        help="Use only algorithms that give the same bits each time, on a GPU, too.",
+    ),
 ]
 Device = Annotated[
     DeviceName | None,

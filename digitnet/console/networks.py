@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from digitnet.adapting import AdaptResult
     from digitnet.calibration import Calibration
     from digitnet.checkpoint import Adaptation, Checkpoint
-    from digitnet.engine import EpochResult
+    from digitnet.journal import Ending
     from digitnet.summary import Layer
 
 STOPS = {
@@ -36,7 +36,7 @@ STOPS = {
 }
 
 
-def print_run(folder: Path, checkpoint: Checkpoint, last: EpochResult, data_dir: Path | None) -> None:
+def print_run(folder: Path, checkpoint: Checkpoint, ending: Ending, data_dir: Path | None) -> None:
     """Sum up a run: what came of it, where it is, and what to type next."""
     record, path, program = checkpoint.record, folder / BEST, os.environ.get("DIGITNET_PROG", "digitnet")
     parameters = sum(p.numel() for p in checkpoint.build().parameters())
@@ -49,11 +49,11 @@ def print_run(folder: Path, checkpoint: Checkpoint, last: EpochResult, data_dir:
         ),
         (
             "best",
-            f"epoch {record.epoch} of {last.epoch}, validation accuracy {record.validation_accuracy:.2%}",
+            f"epoch {record.epoch} of {ending.epoch}, validation accuracy {record.validation_accuracy:.2%}",
         ),
         (
             "time",
-            f"{last.elapsed_s:.1f} s on {record.device} in {record.precision}; {STOPS[last.stop or 'epochs']}",
+            f"{ending.elapsed_s:.1f} s on {record.device} in {record.precision}; {STOPS[ending.stop]}",
         ),
         ("saved", str(path)),
     )

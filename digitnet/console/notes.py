@@ -16,8 +16,8 @@ if TYPE_CHECKING:  # each command brings in what it uses, and Rich is for tables
     from rich.progress import Progress
 
     from digitnet.adapting import AdaptResult, FoldResult, TuneStep
-    from digitnet.engine import EpochResult, Result
     from digitnet.predictor import Classifier
+    from digitnet.progress import EpochResult, Result, RollbackResult
 
 COUNT_STEP = 256
 EPOCH_HEADING = "epoch       loss  accuracy  valid. loss  accuracy  images/s  seconds"
@@ -64,7 +64,7 @@ def training_view() -> Iterator[Callable[[Result], None]]:
     """Show training on stderr: a line for each epoch, and in a terminal a bar that moves."""
     from rich.text import Text
 
-    from digitnet.engine import EpochResult
+    from digitnet.progress import EpochResult, RollbackResult, StepResult
 
     bar = _progress()
     console, validation = bar.console, ""
@@ -74,12 +74,14 @@ def training_view() -> Iterator[Callable[[Result], None]]:
         def show(result: Result) -> None:
             nonlocal validation
             if isinstance(result, EpochResult):
-                if result.epoch == 1 and console.width >= WIDE:
+                if not validation and console.width >= WIDE:
                     console.print(EPOCH_HEADING, soft_wrap=True)
                 validation = f" val {result.validation.accuracy:.2%}"
                 line = epoch_line(result) if console.width >= WIDE else epoch_text(result, console.width)
                 console.print(Text(line), soft_wrap=True)
-            else:
+            elif isinstance(result, RollbackResult):
+                console.print(Text(rollback_text(result, console.width)), soft_wrap=True)
+            elif isinstance(result, StepResult):
                 loss = "" if result.loss is None else f"loss {result.loss:.4f}"
                 figures = f"{loss}{validation} {result.images_per_s:,.0f} img/s"
                 description = f"epoch {result.epoch}/{result.epochs} step {result.step}/{result.total_steps}"
@@ -107,6 +109,12 @@ def epoch_text(result: EpochResult, width: int) -> str:
         f"{result.elapsed_s:.1f} seconds{', best' if result.best else ''}"
     )
     return wrapped(f"epoch {result.epoch}/{result.epochs}: {figures}", 2, width)
+
+
+def rollback_text(result: RollbackResult, width: int) -> str:
+    """Say that numbers went wrong, and what is done about it."""
+    text = f"{result.reason}. Going on from step {result.step:,}, at {result.factor:g} times the rate."
+    return wrapped(text, 2, width)
 
 
 @contextmanager

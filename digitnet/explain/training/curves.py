@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from digitnet.config import TrainConfig
-from digitnet.engine import EpochResult, Result
-from digitnet.optim import learning_rate
+from digitnet.journal import Journal, StepRow
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,51 +28,45 @@ class Curves:
     validation_loss: Points
     validation_accuracy: Points
     learning_rate: Points
-    """Of every step."""
+    """Some twenty times an epoch."""
     best: int
     """The epoch that was kept, counted from 1."""
     steps_per_epoch: int
     """Of a whole epoch, of which steps or a time budget may leave a part."""
 
 
-def slim(result: Result) -> Result:
-    """Return a result to keep until the run has ended: without the logits, of which many epochs have too many."""
-    return replace(result, logits=result.logits.new_empty(0, 10)) if isinstance(result, EpochResult) else result
-
-
-def gather_curves(results: Sequence[Result], config: TrainConfig, train_size: int) -> Curves:
+def gather_curves(journal: Journal, steps_per_epoch: int) -> Curves:
     """Gather the numbers of a run that has ended.
 
     Args:
-        results: All that ``fit`` yielded, in order; ``slim`` will do.
-        config: The rule.
-        train_size: Images of an epoch.
+        journal: Of the run.
+        steps_per_epoch: Of a whole epoch.
     """
-    epochs = [result for result in results if isinstance(result, EpochResult)]
-    steps_per_epoch, last = -(-train_size // config.batch_size), epochs[-1].step
+    epochs = journal.epochs
+    rates = {row.step: row.learning_rate for row in journal.steps} | {row.step: row.learning_rate for row in epochs}
     return Curves(
-        pieces=_pieces(results),
+        pieces=_pieces(journal.steps),
         train_loss=tuple((e.step, e.train_loss) for e in epochs),
         train_accuracy=tuple((e.step, e.train_accuracy) for e in epochs),
-        validation_loss=tuple((e.step, e.validation.loss) for e in epochs),
-        validation_accuracy=tuple((e.step, e.validation.accuracy) for e in epochs),
-        learning_rate=tuple((step, learning_rate(config, step, steps_per_epoch)) for step in range(1, last + 1)),
+        validation_loss=tuple((e.step, e.validation_loss) for e in epochs),
+        validation_accuracy=tuple((e.step, e.validation_accuracy) for e in epochs),
+        learning_rate=tuple(sorted(rates.items())),
         best=max(e.epoch for e in epochs if e.best),
         steps_per_epoch=steps_per_epoch,
     )
 
 
-def _pieces(results: Sequence[Result]) -> Points:
+def _pieces(rows: Sequence[StepRow]) -> Points:
     """Take the running means of the loss apart into the means of the pieces between them."""
     points: list[tuple[float, float]] = []
-    images, total = 0, 0.0  # of this epoch, as far as they are known
-    for result in results:
-        if isinstance(result, EpochResult):
-            images, total = 0, 0.0
-        elif result.loss is not None and result.counted > images:
-            whole = result.loss * result.counted
-            points.append((result.step, (whole - total) / (result.counted - images)))
-            images, total = result.counted, whole
+    epoch, images, total = 0, 0, 0.0  # of this epoch, as far as they are known
+    for row in rows:
+        if row.epoch != epoch:
+            epoch, images, total = row.epoch, 0, 0.0
+        if row.loss is not None and row.counted > images:
+            whole = row.loss * row.counted
+            points.append((row.step, (whole - total) / (row.counted - images)))
+            images, total = row.counted, whole
     return tuple(points)
 
 
@@ -110,7 +102,7 @@ def draw_curves(curves: Curves, path: Path, source: str) -> None:
             ax.legend(fontsize=11)
         _line(rate, curves.learning_rate, unit, "-", color=GREEN)
         _scale(*axes.values(), label=label)
-        rate.set_title(f"learning rate of each of {len(curves.learning_rate):,} steps")
+        rate.set_title(f"learning rate over {curves.train_loss[-1][0]:,} steps")
         rate.set_ylim(0, None)
 
 

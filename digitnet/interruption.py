@@ -1,0 +1,45 @@
+"""Ctrl-C and SIGTERM while a network trains: the first asks training to stop when it is ready, the second ends it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
+from typing import Any
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SHOW_CURSOR = b"\x1b[?25h\n"  # a bar that moves hides it
+
+
+class Interruption:
+    """Takes the two signals over for as long as the context lasts."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        """Which has come, 2 or 15; None while none has."""
+        self._armed = False
+        self._before: dict[int, Any] = {}
+
+    def arm(self) -> None:
+        """Say that from here on there is something to save: until then, the first signal ends all."""
+        self._armed = True
+
+    def __enter__(self) -> Interruption:
+        """Take the signals over."""
+        self._before = {number: signal.signal(number, self._handle) for number in SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give them back."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, _: FrameType | None) -> None:
+        if self.signal is not None:
+            if sys.stderr.isatty():
+                os.write(2, SHOW_CURSOR)
+            os._exit(128 + number)  # at once, whatever is under way
+        self.signal = number
+        if not self._armed:
+            raise KeyboardInterrupt

@@ -1,0 +1,202 @@
+"""The state files of a run folder: all that ``train --resume`` needs. Data, never code, like a checkpoint.
+
+Each is a safetensors file with the step in its name. The last two are kept, so that one is whole whatever happens to
+the other. What a state consists of is said in ``state.py``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from digitnet.atomic import write_atomically
+from digitnet.checkpoint import check_container
+from digitnet.config import DeviceName, PrecisionName, RunConfig
+from digitnet.errors import CheckpointError
+from digitnet.journal import Journal
+from digitnet.models import build_model
+from digitnet.optim import build_optimizer, remembered_names
+from digitnet.state import Position, TrainingState, hash_tensors
+from digitnet.values import read_dataclass
+
+FORMAT = 1
+KEPT = 2
+STATE_NAME = re.compile(r"state-(\d{6,})\.safetensors")
+MAX_DOCUMENT_BYTES = 100_000_000
+MAX_RANDOM_BYTES = 10_000  # of a random generator's state: 5,056 on the CPU, 16 on a GPU
+DOCUMENT = "document"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """What a training draws on beside its configuration: the same of it gives the same weights."""
+
+    dataset: str
+    fingerprint: str
+    """Of the whole training part, validation images included."""
+    train_size: int
+    split_hash: str
+    """Of the indices of the validation images."""
+    device: DeviceName
+    precision: PrecisionName
+    threads: int
+    """That a CPU computes with: how sums are split over them shows in their last bits."""
+    python: str
+    torch: str
+    digitnet: str
+    """The versions."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Snapshot:
+    """A run at one moment."""
+
+    config: RunConfig
+    origin: Origin
+    journal: Journal
+    state: TrainingState
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Newest:
+    """The newest state of a run that can be read."""
+
+    snapshot: Snapshot | None
+    """None where there is none."""
+    damaged: tuple[str, ...] = ()
+    """What is wrong with newer ones, a line each."""
+
+
+def save_snapshot(folder: Path, snapshot: Snapshot) -> None:
+    """Write a state into a run folder, and then remove all but the newest two.
+
+    Raises:
+        OSError: It could not be written; the states before it are still there.
+    """
+    document = {
+        "config": snapshot.config.to_dict(),
+        "origin": asdict(snapshot.origin),
+        "journal": snapshot.journal.to_dict(),
+        "position": asdict(snapshot.state.position),
+    }
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in snapshot.state.tensors.items()}
+    tensors[DOCUMENT] = torch.frombuffer(bytearray(json.dumps(document).encode()), dtype=torch.uint8)
+    stamp = {"format": FORMAT, "hash": hash_tensors(dict(sorted(tensors.items())))}
+    path = folder / f"state-{snapshot.state.position.step:06}.safetensors"
+    write_atomically(path, save(tensors, metadata={"digitnet_state": json.dumps(stamp)}))
+    for old in find_states(folder)[:-KEPT]:
+        old.unlink(missing_ok=True)
+
+
+def find_states(folder: Path) -> list[Path]:
+    """List the state files of a run folder, oldest first."""
+    numbered = {int(name[1]): path for path in folder.iterdir() if (name := STATE_NAME.fullmatch(path.name))}
+    return [path for _, path in sorted(numbered.items())]
+
+
+def load_newest(folder: Path) -> Newest:
+    """Load the newest state of a run folder that is whole."""
+    damaged: list[str] = []
+    for path in reversed(find_states(folder)):
+        try:
+            return Newest(snapshot=load_snapshot(path), damaged=tuple(damaged))
+        except CheckpointError as error:
+            damaged.append(str(error))
+    return Newest(snapshot=None, damaged=tuple(damaged))
+
+
+def discard_after(folder: Path, step: int) -> None:
+    """Remove states of later steps, which training is to make anew."""
+    for path in find_states(folder):
+        if (name := STATE_NAME.fullmatch(path.name)) and int(name[1]) > step:
+            path.unlink()
+
+
+def load_snapshot(path: Path) -> Snapshot:
+    """Read a state file.
+
+    Raises:
+        CheckpointError: There is none, or it is damaged, or not one of digitnet's.
+    """
+    check_container(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            stamp = _read_stamp(path, (file.metadata() or {}).get("digitnet_state"))
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            values = _read_document(path, file, shapes.pop(DOCUMENT, (0,)))
+            config = RunConfig.from_dict(values["config"])
+            position = read_dataclass(Position, values["position"])
+            _check_shapes(path, config, position, shapes)
+            tensors = {name: file.get_tensor(name) for name in sorted([*shapes, DOCUMENT])}
+        if hash_tensors(tensors) != stamp:
+            raise CheckpointError(f"{path}: damaged: its contents are not what was written")
+        del tensors[DOCUMENT]
+        return Snapshot(
+            config=config,
+            origin=read_dataclass(Origin, values["origin"]),
+            journal=Journal.from_dict(values["journal"]),
+            state=TrainingState(position=position, tensors=tensors),
+        )
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{path}: damaged: {error}") from error
+
+
+def _read_stamp(path: Path, text: str | None) -> str:
+    if text is None:
+        raise CheckpointError(f"{path} is a safetensors file, but no state of a run")
+    stamp = json.loads(text)
+    if stamp["format"] != FORMAT:
+        raise CheckpointError(f"{path} has format {stamp['format']}, and this digitnet goes on from {FORMAT}")
+    return str(stamp["hash"])
+
+
+def _read_document(path: Path, file: Any, shape: tuple[int, ...]) -> dict[str, Any]:
+    if len(shape) != 1 or not 0 < shape[0] <= MAX_DOCUMENT_BYTES:
+        raise CheckpointError(f"{path}: damaged: it describes itself in {shape} bytes")
+    values = json.loads(file.get_tensor(DOCUMENT).numpy().tobytes())
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path}: damaged: it does not describe itself")
+    return values
+
+
+def _check_shapes(path: Path, config: RunConfig, position: Position, found: Mapping[str, tuple[int, ...]]) -> None:
+    """Compare the tensors in the file with those of the training that it describes, before either takes memory."""
+    expected = _expected_shapes(config)
+    for name in sorted(expected.keys() | found.keys()):
+        if name.startswith("random."):  # of a size that depends on the device
+            fits = name in found and len(found[name]) == 1 and found[name][0] <= MAX_RANDOM_BYTES
+        elif position.step == 0 and name.startswith("optimizer."):  # some remember a beginning
+            fits = found.get(name) in (None, (), expected.get(name))
+        else:
+            fits = found.get(name) == expected.get(name)
+        if not fits:
+            raise CheckpointError(
+                f"{path}: {name} does not fit the training described: expected {expected.get(name, 'nothing')}, "
+                f"found {found.get(name, 'nothing')}"
+            )
+
+
+def _expected_shapes(config: RunConfig) -> dict[str, tuple[int, ...]]:
+    with torch.device("meta"):
+        model = build_model(config.model)
+        network = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    parts = ("model",) if config.train.weight_average is None else ("model", "trained")
+    groups = build_optimizer(model, config.train).param_groups
+    parameters = [tuple(parameter.shape) for group in groups for parameter in group["params"]]
+    return {
+        **{f"{part}.{name}": shape for part in parts for name, shape in network.items()},
+        **{
+            f"optimizer.{index}.{name}": () if name == "step" else shape
+            for index, shape in enumerate(parameters)
+            for name in remembered_names(config.train)
+        },
+        **{"random.augment": (0,), "random.dropout": (0,), "sum.loss": (), "sum.correct": ()},
+    }
