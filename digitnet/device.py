@@ -49,6 +49,8 @@ def use_deterministic_algorithms(wanted: bool) -> None:
 
     Source: https://docs.pytorch.org/docs/stable/notes/randomness.html
     """
+    if torch.are_deterministic_algorithms_enabled() == wanted:
+        return  # to say so once more would import half of PyTorch's compiler
     if wanted:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS is first used
     torch.use_deterministic_algorithms(wanted)

@@ -18,7 +18,7 @@ from digitnet.config import TrainConfig
 from digitnet.data.augment import augment
 from digitnet.data.digits import Digits
 from digitnet.device import derive_seed, generator
-from digitnet.errors import NotFiniteError
+from digitnet.errors import CheckpointError, NotFiniteError
 from digitnet.evaluation import count, logits_of
 from digitnet.gauge import Gauge
 from digitnet.losses import LossFunction, build_loss, with_nondigits
@@ -109,6 +109,7 @@ def fit(
 
     Raises:
         NotFiniteError: The loss or a weight is no longer a finite number.
+        CheckpointError: The state to go on from does not fit.
     """
     position = resume.position if resume else Position()
     stopping = Stopping(
@@ -309,7 +310,12 @@ class _Trainer:
         }
 
     def _restore(self, state: TrainingState) -> None:
-        self._position = replace(state.position, stop=None)
+        self._position = position = replace(state.position, stop=None)
+        if not 0 <= position.step - position.epoch * self._steps_per_epoch <= self._steps_per_epoch:
+            raise CheckpointError(
+                f"the state is after step {position.step} in epoch {position.epoch + 1}, and an epoch of these images "
+                f"has {self._steps_per_epoch} steps"
+            )
         tensors = state.tensors
         self._model.load_state_dict(_parts(tensors, "model"))
         if self._average is not None:

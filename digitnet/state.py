@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from digitnet.stopping import StopReason
+from digitnet.values import check
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +36,11 @@ class Position:
     """Of the trained weights after the first steps, see ``engine.HASHED_STEPS``."""
     stop: StopReason | None = None
     """Why training ended; None when it has not."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("epoch", 0), ("step", self.epoch), ("waited", 0), ("elapsed_s", 0)):
+            value = getattr(self, name)
+            check(least <= value < math.inf, name, f"at least {least}", value)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

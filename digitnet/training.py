@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -20,12 +20,12 @@ from digitnet.data.load import add_strokes, load_nondigits
 from digitnet.device import choose_device, choose_precision, derive_seed, use_deterministic_algorithms
 from digitnet.engine import fit
 from digitnet.errors import DataError, DigitnetError, InterruptedRunError, NotFiniteError
-from digitnet.interruption import Interruption
 from digitnet.journal import Journal
 from digitnet.models import DigitNet, build_model, place
 from digitnet.progress import EpochResult, Result, RollbackResult, StateResult
 from digitnet.runs import BEST, LAST, epoch_name, write_config, write_metrics
 from digitnet.snapshots import Origin, Snapshot, discard_after, load_newest, save_snapshot
+from digitnet.state import Position
 
 MAX_ROLLBACKS = 3
 
@@ -36,25 +36,18 @@ class Saving:
 
     every_steps: int | None = None
     every_s: float | None = None
-    interruption: Interruption | None = None
-    """What may ask training to stop."""
+    poll_signal: Callable[[], int | None] = lambda: None
+    """Asked after each step for the number of a signal that asks training to stop; None while none does."""
     _saved_s: float = 0.0
 
     def due(self, step: int) -> bool:
         """Say, once a step, whether the state is to be saved after it."""
-        if self.interruption:
-            self.interruption.arm()
         late = self.every_s is not None and time.monotonic() - self._saved_s >= self.every_s
-        return late or self.stopped or (self.every_steps is not None and step % self.every_steps == 0)
+        return self.poll_signal() is not None or late or (self.every_steps is not None and step % self.every_steps == 0)
 
     def note_saved(self) -> None:
         """Begin to count the time anew."""
         self._saved_s = time.monotonic()
-
-    @property
-    def stopped(self) -> bool:
-        """Whether training is asked to stop."""
-        return self.interruption is not None and self.interruption.signal is not None
 
 
 def train_run(
@@ -153,8 +146,14 @@ class _Run:
             elif isinstance(result, StateResult):
                 self._save_state(result)
             yield result
-            if isinstance(result, StateResult) and self._saving.stopped and not result.state.position.stop:
-                raise self._interrupted(result.state.position.step)
+            if isinstance(result, StateResult):
+                self._heed_signal(result.state.position)
+
+    def _heed_signal(self, position: Position) -> None:
+        """End a run whose state is saved and that a signal asks to stop, unless it has just ended by itself."""
+        number = self._saving.poll_signal()
+        if number is not None and position.stop is None:
+            raise InterruptedRunError(f"interrupted after step {position.step:,}, and saved", number)
 
     def _save_networks(self, result: EpochResult, model: DigitNet) -> None:
         record = _record(result, self._train, self._validation, self._origin)
@@ -187,10 +186,6 @@ class _Run:
         self._journal, self._state = last.journal, replace(last.state, position=position)
         save_snapshot(self._folder, replace(last, state=self._state))
         return RollbackResult(reason=str(error), step=position.step, factor=0.5 ** len(position.rollbacks))
-
-    def _interrupted(self, step: int) -> InterruptedRunError:
-        number = self._saving.interruption.signal if self._saving.interruption else None
-        return InterruptedRunError(f"interrupted after step {step:,}, and saved", number or 0)
 
 
 def _check_origin(origin: Origin, train: Digits) -> None:

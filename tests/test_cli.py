@@ -4,10 +4,10 @@ import inspect
 import json
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import fields
 from pathlib import Path
 
@@ -56,8 +56,15 @@ def listing(folder="."):
     return sorted(str(path.relative_to(folder)) for path in Path(folder).rglob("*"))
 
 
-RUN_FILES = ["best.safetensors", "config.toml", "curves.png", "last.safetensors", "metrics.csv"]
+RUN_FILES = [".lock", "best.safetensors", "config.toml", "curves.png", "last.safetensors", "metrics.csv"]
+STATE = "state-N.safetensors"
+RUN_FILES += [STATE, STATE]
 UNFINISHED_FILES = [name for name in RUN_FILES if name != "curves.png"]
+
+
+def files_of(run):
+    """List a run folder's files, whatever the steps of its states."""
+    return [re.sub(r"^state-\d{6}", "state-N", name) for name in listing(run)]
 
 
 def test_train_eval_predict_info(digit_files):
@@ -65,7 +72,7 @@ def test_train_eval_predict_info(digit_files):
     trained = digitnet_command(*TINY, "--train-size", "900", "--epochs", "2", "--batch-size", 32)
     assert trained.returncode == 0, trained.stderr
     folder = Path("checkpoints/mlp-strokes-1")
-    assert listing(folder) == RUN_FILES
+    assert files_of(folder) == RUN_FILES
     assert [line.split()[0] for line in trained.stderr.splitlines()] == ["epoch", "1/2", "2/2"]
     assert "strokes: 900 images, and 100 for validation" in trained.stdout
     assert f"digitnet eval --checkpoint {folder}" in trained.stdout
@@ -384,7 +391,7 @@ def test_a_disk_that_fills_up_later_keeps_the_best_so_far(monkeypatch):
     assert result.stdout == ""
     assert "The best network so far is checkpoints/mlp-strokes-1/best.safetensors" in result.stderr
     assert result.stderr.splitlines()[-1].endswith("No space left on device")
-    assert listing("checkpoints/mlp-strokes-1") == UNFINISHED_FILES
+    assert files_of("checkpoints/mlp-strokes-1") == UNFINISHED_FILES
     invoke("info", "checkpoints/mlp-strokes-1")
 
 
@@ -395,40 +402,42 @@ def test_a_place_that_cannot_be_written_is_one_line(place):
     assert listing() == ["file"]
 
 
+# A shell that starts tests in the background makes what they start deaf to the signal.
+LISTEN = "signal.signal(signal.SIGINT, signal.default_int_handler)"
+
+
 @pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
-@pytest.mark.parametrize("after", ["the folder is made", "the first epoch"])
-def test_interrupted_it_keeps_the_best_network_or_nothing(after):
-    longer = ["--preset", "best", "--train-size", 20_000] if after == "the folder is made" else ["--train-size", 90]
-    options = ["--model", "mlp", "--dataset", "strokes", *longer, "--epochs", 100_000]
-    # A shell that starts tests in the background makes what they start deaf to the signal.
-    listen = "signal.signal(signal.SIGINT, signal.default_int_handler)"
-    command = [sys.executable, *command_after(listen, "train", *options)]
+def test_interrupted_after_an_epoch_it_keeps_the_best_network():
+    options = ["--model", "mlp", "--dataset", "strokes", "--train-size", 90, "--epochs", 100_000]
+    command = [sys.executable, *command_after(LISTEN, "train", *options)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     run = Path("checkpoints/mlp-strokes-1")
-    if after == "the first epoch":
-        assert process.stderr.readline().startswith("epoch")
-        assert process.stderr.readline().startswith("1/100000")
-    else:
-        while not run.exists():
-            assert process.poll() is None
-            time.sleep(0.05)
+    assert process.stderr.readline().startswith("epoch")
+    assert process.stderr.readline().startswith("1/100000")
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=60)[1]
     assert process.returncode == 130
-    assert said.splitlines()[-1] == "error: interrupted"
+    assert re.fullmatch(r"error: interrupted after step [\d,]+, and saved", said.splitlines()[-1])
     assert "Traceback" not in said
-    if after == "the first epoch":
-        assert listing(run) == UNFINISHED_FILES
-        assert f"The best network so far is {run / 'best.safetensors'}" in said
-        invoke("info", run)
-    else:
-        assert listing() == ["checkpoints"]
+    assert files_of(run) == UNFINISHED_FILES
+    assert f"The best network so far is {run / 'best.safetensors'}" in said
+    invoke("info", run)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
+def test_interrupted_before_training_began_it_leaves_nothing():
+    raise_it = "lambda *_: signal.raise_signal(signal.SIGINT)"
+    preparation = f"{LISTEN}; import digitnet.training; digitnet.training.new_model = {raise_it}"
+    done = run_python(*command_after(preparation, *SMALL))
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "error: interrupted\n")
+    assert listing() == ["checkpoints"]
 
 
 # Options and settings.
 
 OPTIONS_OF_THE_COMMAND = {
     "ctx", "model", "preset", "config", "data_dir", "output", "name", "keep_epochs", "tensorboard", "json_",
+    "resume", "save_every",
 }  # fmt: skip
 
 
@@ -446,14 +455,15 @@ def test_every_option_reaches_the_configuration():
         "optimizer": "sgd", "learning-rate": 0.03, "momentum": 0.7, "weight-decay": 0.001, "schedule": "cosine",
         "warmup": 0.1, "batch-size": 45, "epochs": 1, "patience": 4, "until-accuracy": "99.5%", "time-budget": "1m30s",
         "seed": 12, "device": "cpu", "precision": "fp32", "weight-average": 0.75, "extra-strokes": 20, "nondigits": 15,
+        "max-grad-norm": 2.5, "on-nan": "rollback",
     }  # fmt: skip
-    flags = ["--no-batch-norm", "--no-nesterov"]
+    flags = ["--no-batch-norm", "--no-nesterov", "--deterministic"]
     typed = [text for name, value in options.items() for text in (f"--{name}", value)]
     config = json.loads(invoke("train", *typed, *flags, "--json").stdout)["config"]
     found = config["model"] | config["train"]
     expected = {name.replace("-", "_"): value for name, value in options.items()} | {
         "kind": "cnn", "hidden_sizes": [8, 4], "channels": [3, 2], "until_accuracy": 0.995, "time_budget_s": 90.0,
-        "batch_norm": False, "nesterov": False,
+        "batch_norm": False, "nesterov": False, "deterministic": True,
     }  # fmt: skip
     del expected["time_budget"]
     assert found == expected

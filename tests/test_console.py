@@ -19,6 +19,7 @@ from digitnet.console import answers, evaluations, networks, notes
 from digitnet.data.variants import VARIANTS
 from digitnet.errors import printable
 from digitnet.evaluation import Sureness
+from digitnet.journal import Ending
 from digitnet.metrics import Metrics
 from digitnet.predictor import Prediction
 from digitnet.progress import EpochResult, StepResult
@@ -33,7 +34,15 @@ EPOCH = EpochResult(
     images_per_s=12_345.6, elapsed_s=61.23, stop=None,
 )  # fmt: skip
 STEP = StepResult(
-    epoch=7, epochs=40, step=1_300, total_steps=8_600, loss=0.1, counted=9, images_per_s=12_345.6, elapsed_s=60.0
+    epoch=7,
+    epochs=40,
+    step=1_300,
+    total_steps=8_600,
+    learning_rate=1e-3,
+    loss=0.1,
+    counted=9,
+    images_per_s=12_345.6,
+    elapsed_s=60.0,
 )
 ESCAPE = "\x1b[31mred\x1b]0;title\x07\r\n\u202egnp"
 
@@ -280,7 +289,8 @@ def test_the_summary_says_what_to_type_next(run_folder, capsys, monkeypatch):
 
     monkeypatch.setenv("DIGITNET_PROG", "./scripts/digitnet")
     checkpoint = load_checkpoint(run_folder / "best.safetensors")
-    networks.print_run(Path("checkpoints/odd name"), checkpoint, replace(EPOCH, stop="patience"), Path("my data"))
+    ending = Ending(epoch=7, elapsed_s=61.23, stop="patience")
+    networks.print_run(Path("checkpoints/odd name"), checkpoint, ending, Path("my data"))
     out = capsys.readouterr().out
     assert "strokes: 900 images, and 100 for validation" in out
     assert "checkpoints/odd name/best.safetensors" in out

@@ -170,6 +170,7 @@ CHANGES = {
     "betas": {"optimizer": "adam", "momentum": None, "betas": (0.5, 0.9)},
     "weight_decay": {"weight_decay": 0.5},
     "weight_average": {"weight_average": 0.5},
+    "max_grad_norm": {"max_grad_norm": 0.1},
     "schedule": {"schedule": "cosine"},
     "warmup": {"schedule": "cosine", "warmup": 0.5},
     "cooldown": {"schedule": "trapezoid", "warmup": 0.0, "cooldown": 0.5},
@@ -178,6 +179,7 @@ CHANGES = {
     "seed": {"seed": 1},
 }
 OUTSIDE = {"dataset", "train_size", "extra_strokes", "nondigits", "device", "precision"}  # for the caller of fit
+OUTSIDE |= {"on_nan", "deterministic"}  # likewise
 STOPPING = {"patience", "until_accuracy", "time_budget_s"}  # below
 
 

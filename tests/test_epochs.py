@@ -207,7 +207,7 @@ def test_the_command_shows_a_run_that_kept_its_epochs(monkeypatch):
     assert [epoch["epoch"] for epoch in document["epochs"]] == [0, 1, 2]
     assert all(sum(row) == pytest.approx(1, abs=1e-5) for row in document["epochs"][2]["probs"])
 
-    assert "pretrained-cnn ships without the networks of its epochs" in fail(
+    assert "pretrained-cnn ships as a network alone, without the run that it comes from" in fail(
         "explain", "training", "pretrained-cnn", code=1
     )
     invoke("train", *OPTIONS, "--name", "plain")

@@ -15,7 +15,7 @@ data.glyphs data.letters data.templates data.pen data.stream data.strokes data.n
 data.idx data.digits data.augment data.variants data.cache data.mnist
 data.folder data.labelled data.load
 models losses optim metrics stopping state comparison summary capture gauge rejection calibration
-progress journal interruption
+progress journal
 runs checkpoint snapshots evaluation suite
 engine training predictor numbers adapting range_test scalars
 explain.figures explain.panels explain.trace explain.activity
@@ -29,7 +29,8 @@ explain.training.curves explain.training.rates explain.training.epochs explain.t
 explain.evaluation.mistakes explain.evaluation.figures explain.evaluation.page explain.evaluation.report
 console.tables console.notes console.answers console.networks console.evaluations reports
 console.diagrams console.units console.steps console.explanations console.rates console.epochs
-cli.options cli.train_options cli.configuration cli.resuming cli.train cli.adapt cli.eval cli.predict cli.info
+cli.options cli.train_options cli.configuration cli.interruption cli.resuming
+cli.train cli.adapt cli.eval cli.predict cli.info
 cli.explain.options cli.explain.unit cli.explain.step cli.explain.image
 cli.explain.learning_rate cli.explain.training cli.explain cli
 """

@@ -11,10 +11,9 @@ from digitnet import reports
 from digitnet.data.digits import Digits
 from digitnet.data.strokes import draw_strokes
 from digitnet.evaluation import assess, count, logits_of
+from digitnet.journal import Ending
 from digitnet.losses import build_loss
-from digitnet.metrics import Metrics
 from digitnet.predictor import Prediction, Unreadable
-from digitnet.progress import EpochResult
 from digitnet.summary import summarise
 
 PROBS = (0.05, 0.02, 0, 0, 0, 0.03, 0, 0.9, 0, 0)
@@ -116,11 +115,7 @@ def test_a_network_adds_up(classifier):
 
 
 def test_a_run_says_how_it_ended(classifier, run_folder):
-    metrics, logits = Metrics(loss=0.5, confusion=((1,) * 10,) * 10), torch.zeros(100, 10)
-    last = EpochResult(
-        epoch=2, epochs=9, step=8, learning_rate=1e-3, train_loss=1.0, train_accuracy=0.5, validation=metrics,
-        logits=logits, best=False, images_per_s=100.0, elapsed_s=1.5, stop="patience",
-    )  # fmt: skip
+    last = Ending(epoch=2, elapsed_s=1.5, stop="patience")
     report = as_json(reports.run_report(run_folder, classifier.checkpoint, last, run_folder / "curves.png"))
     assert report["checkpoint"] == str(run_folder / "best.safetensors")
     assert report["curves"] == str(run_folder / "curves.png")

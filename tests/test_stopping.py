@@ -44,7 +44,7 @@ def test_the_rule_that_is_named_is_the_first_of_those_met(at):
         (CONFIG, "epochs"),
     ):
         rule = Stopping(config, started=100.0)
-        rule._lowest_loss = 1.0
+        rule.lowest_loss = 1.0
         assert rule.reason(validation(90), last=True) == expected
     assert Stopping(CONFIG, started=100.0).reason(validation(90), last=False) is None
 

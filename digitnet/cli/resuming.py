@@ -79,6 +79,8 @@ def load_resumed(folder: Path, params: dict[str, Any]) -> Resumed:
     from digitnet.console.notes import note
     from digitnet.snapshots import load_newest
 
+    if params["learning_rate"] == AUTO and params["resume"] != AUTO:
+        raise UsageError("--learning-rate auto finds a rate for a run that begins; leave it out")
     newest = load_newest(folder)
     if (snapshot := newest.snapshot) is None:
         raise CheckpointError(f"{folder} cannot go on: {'; '.join(newest.damaged)}")

@@ -16,6 +16,7 @@ import typer
 
 from digitnet.cli import train_options as option
 from digitnet.cli.configuration import AUTO, configure, load_or_fall_back
+from digitnet.cli.interruption import Interruption
 from digitnet.cli.options import DataDirOption, parse_save_every, print_json
 from digitnet.cli.resuming import find_resumable, load_resumed
 from digitnet.config import RunConfig
@@ -166,12 +167,11 @@ def _train(
     resume: Snapshot | None = None,
 ) -> None:
     from digitnet.console.notes import training_view
-    from digitnet.interruption import Interruption
     from digitnet.progress import EpochResult
     from digitnet.training import Saving, train_run
 
     with Interruption() as interruption, open_log(folder) as log, training_view() as show:
-        saving = Saving(every_steps=extras.save_every_steps, every_s=extras.save_every_s, interruption=interruption)
+        saving = Saving(every_steps=extras.save_every_steps, every_s=extras.save_every_s, poll_signal=interruption.poll)
         results = train_run(
             config, digits, validation, folder, keep_epochs=extras.keep_epochs, resume=resume, saving=saving
         )
@@ -267,7 +267,7 @@ def _last_words(folder: Path) -> Iterator[None]:
     """Say of a run that does not come to its end what is left of it."""
     from digitnet.console.notes import note
     from digitnet.errors import NotFiniteError
-    from digitnet.runs import BEST
+    from digitnet.runs import BEST, CONFIG, read_config
     from digitnet.snapshots import find_states
 
     try:
@@ -275,8 +275,8 @@ def _last_words(folder: Path) -> Iterator[None]:
     except BaseException as error:
         if (folder / BEST).exists():
             note(f"The best network so far is {folder / BEST}.")
-        if find_states(folder):
-            program = os.environ.get("DIGITNET_PROG", "digitnet")
-            rule = " --on-nan rollback" if isinstance(error, NotFiniteError) else ""
+        went_wrong = isinstance(error, NotFiniteError)
+        if find_states(folder) and not (went_wrong and read_config(folder / CONFIG).train.on_nan == "rollback"):
+            program, rule = os.environ.get("DIGITNET_PROG", "digitnet"), " --on-nan rollback" * went_wrong
             note(f"To go on: {program} train --resume {shlex.quote(str(folder))}{rule}")
         raise

@@ -16,14 +16,14 @@ class Interruption:
     """Takes the two signals over for as long as the context lasts."""
 
     def __init__(self) -> None:
-        self.signal: int | None = None
-        """Which has come, 2 or 15; None while none has."""
+        self._signal: int | None = None
         self._armed = False
         self._before: dict[int, Any] = {}
 
-    def arm(self) -> None:
-        """Say that from here on there is something to save: until then, the first signal ends all."""
+    def poll(self) -> int | None:
+        """Return which signal has come, 2 or 15, or None; before this is first asked, the first signal ends all."""
         self._armed = True
+        return self._signal
 
     def __enter__(self) -> Interruption:
         """Take the signals over."""
@@ -36,10 +36,10 @@ class Interruption:
             signal.signal(number, handler)
 
     def _handle(self, number: int, _: FrameType | None) -> None:
-        if self.signal is not None:
+        if self._signal is not None:
             if sys.stderr.isatty():
                 os.write(2, SHOW_CURSOR)
             os._exit(128 + number)  # at once, whatever is under way
-        self.signal = number
+        self._signal = number
         if not self._armed:
             raise KeyboardInterrupt
