@@ -157,6 +157,9 @@ def _read_document(path: Path, text: str | None) -> tuple[RunConfig, TrainingRec
         raise CheckpointError(f"{path} is a safetensors file, but none that digitnet train wrote")
     try:
         document = json.loads(text)
+        if type(document["format"]) is not int:  # 3.0 and true are numbers to Python
+            kind = type(document["format"]).__name__
+            raise ValueError(f"its format number is no whole number, but {kind}")
         if document["format"] != FORMAT:
             advice = (
                 "a newer digitnet wrote it"
