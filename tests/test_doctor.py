@@ -123,8 +123,8 @@ def test_it_works_where_torch_does_not(tmp_path, monkeypatch, source, said):
     assert {name for name, check in checks.items() if check.status == "failed"} == {"torch"}
 
 
-@pytest.mark.parametrize("columns", [80, 50])
-def test_lines_fit_the_terminal(capsys, monkeypatch, columns):
+@pytest.mark.parametrize(("columns", "indent"), [(80, 26), (50, 9)])
+def test_lines_fit_the_terminal(capsys, monkeypatch, columns, indent):
     monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     check = Check(name="write temporary", status="failed", found="many words " * 20, advice="more words " * 9)
@@ -136,6 +136,7 @@ def test_lines_fit_the_terminal(capsys, monkeypatch, columns):
     print_checks([check])
     *lines, last = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= columns
+    assert {len(line) - len(line.lstrip()) for line in lines[1:]} == {indent}
     assert " ".join(lines).split()[-2:] == ["more", "words"]
     assert last == "Of 1 checks: 1 failed."
 
@@ -441,6 +442,7 @@ def test_what_is_damaged_in_the_cache_is_named(cache_folder, monkeypatch):
     check = files.check_cache("cache")
     assert (check.status, check.found) == ("ok", f"1 data set, whole, 0 MB in {cache_folder}")
     (cache_folder / "whole.part-abc").mkdir()
+    (cache_folder / "whole.part-abc/train-images.npy").write_bytes(b"half of it")
     advised(files.check_cache("cache"), "warning", f"{cache_folder}/whole.part-abc", "delete it")
     for name in ("turned", "cut", "mnist-like", "undescribed"):
         store(name)
