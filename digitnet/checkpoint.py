@@ -25,8 +25,10 @@ from digitnet.errors import CheckpointError
 from digitnet.models import DigitNet, build_model
 from digitnet.rejection import Thresholds
 
-# Since 2, features reach the head pixel by pixel, and pooling comes before normalisation; 3 brought the calibration.
-FORMAT = 3
+# Since 2, features reach the head pixel by pixel, and pooling comes before normalisation; 3 brought the calibration,
+# and 4 settings that an older digitnet does not know.
+FORMAT = 4
+OLDEST_FORMAT = 3  # from which on all are read
 MAX_HEADER_BYTES = 1_000_000
 MAX_BYTES = 2_000_000_000
 
@@ -161,13 +163,17 @@ def _read_document(path: Path, text: str | None) -> tuple[RunConfig, TrainingRec
         raise CheckpointError(f"{path} is a safetensors file, but none that digitnet train wrote")
     try:
         document = json.loads(text)
-        if document["format"] != FORMAT:
+        if type(document["format"]) is not int:  # 3.0 and true are numbers to Python
+            kind = type(document["format"]).__name__
+            raise ValueError(f"its format number is no whole number, but {kind}")
+        if not OLDEST_FORMAT <= document["format"] <= FORMAT:
             advice = (
                 "a newer digitnet wrote it"
                 if document["format"] > FORMAT
                 else "train the network again, or use --checkpoint pretrained-cnn"
             )
-            raise CheckpointError(f"{path} has format {document['format']}, and this digitnet reads {FORMAT}; {advice}")
+            found = f"{path} has format {document['format']}, and this digitnet reads {OLDEST_FORMAT} to {FORMAT}"
+            raise CheckpointError(f"{found}; {advice}")
         config = RunConfig.from_dict(document["config"])
         return config, _read_record(document["record"]), _read_calibration(document["calibration"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:

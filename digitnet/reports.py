@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from digitnet import __version__
 from digitnet.runs import BEST
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from digitnet.checkpoint import Adaptation, Checkpoint
     from digitnet.comparison import Comparison
     from digitnet.data.digits import Digits
+    from digitnet.doctor.check import Check
     from digitnet.evaluation import Sureness, Telling
     from digitnet.journal import Ending
     from digitnet.metrics import Metrics
@@ -190,6 +192,12 @@ def telling_report(telling: Telling | None) -> dict[str, Any]:
         return {"nondigits": None}
     rows = [{"reject_rate": r, "accepted": a} for r, a in zip(RATES_SHOWN, telling.accepted, strict=True)]
     return {"nondigits": {"count": telling.count, "auroc": telling.auroc, "accepted": rows}}
+
+
+def doctor_report(checks: Sequence[Check]) -> dict[str, Any]:
+    """Describe what ``digitnet doctor`` found; the format number rises with a change that could break a reader."""
+    healthy = all(check.status != "failed" for check in checks)
+    return {"format": 1, "digitnet": __version__, "ok": healthy, "checks": [asdict(check) for check in checks]}
 
 
 def comparison_report(other: Classifier | None, comparison: Comparison | None) -> dict[str, Any]:

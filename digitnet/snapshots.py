@@ -153,7 +153,7 @@ def _read_stamp(path: Path, text: str | None) -> str:
     if text is None:
         raise CheckpointError(f"{path} is a safetensors file, but no state of a run")
     stamp = json.loads(text)
-    if stamp["format"] != FORMAT:
+    if type(stamp["format"]) is not int or stamp["format"] != FORMAT:
         raise CheckpointError(f"{path} has format {stamp['format']}, and this digitnet goes on from {FORMAT}")
     return str(stamp["hash"])
 

@@ -112,7 +112,7 @@ def test_no_length_of_header_is_taken_for_a_pickle(tmp_path):
 
 def test_other_programs_can_read_what_it_is(path):
     document = description(path)
-    assert document["format"] == 3
+    assert document["format"] == FORMAT
     assert document["calibration"] == {
         "temperature": CALIBRATION.temperature,
         "thresholds": {"rates": [0.0, 0.01, 1.0], "scores": [-1 / 3, -1 / 3, 9.25]},
@@ -192,8 +192,8 @@ def test_tensors_that_do_not_fit_the_network_are_named(path):
 
 
 def test_a_newer_format_is_said_to_be_newer(path):
-    rewrite(path, change=lambda document: document.update(format=4))
-    assert "has format 4, and this digitnet reads 3; a newer digitnet wrote it" in refusal(path)
+    rewrite(path, change=lambda document: document.update(format=FORMAT + 1))
+    assert f"has format {FORMAT + 1}, and this digitnet reads 3 to {FORMAT}; a newer digitnet wrote it" in refusal(path)
 
 
 @pytest.mark.parametrize("older", [1, 2])
@@ -201,7 +201,7 @@ def test_an_older_format_is_refused_for_its_weights_stand_in_another_order_or_ca
     rewrite(path, change=lambda document: (document.update(format=older), document.pop("calibration")))
     line = refusal(path)
     advice = "train the network again, or use --checkpoint pretrained-cnn"
-    assert line.endswith(f"has format {older}, and this digitnet reads 3; {advice}")
+    assert line.endswith(f"has format {older}, and this digitnet reads 3 to {FORMAT}; {advice}")
     assert "damaged" not in line
 
 

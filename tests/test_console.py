@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from digitnet.calibration import ConfidenceBin, Reliability
+from digitnet.checkpoint import Adaptation, load_checkpoint
 from digitnet.comparison import Comparison
 from digitnet.console import answers, evaluations, networks, notes
 from digitnet.data.variants import VARIANTS
@@ -267,7 +268,6 @@ def test_in_a_narrow_terminal_the_bar_is_left_out_for_the_steps_and_the_time(mon
 @pytest.mark.parametrize("columns", [40, 60, 80])
 def test_a_large_networks_layers_fit_their_terminal(run_folder, capsys, monkeypatch, columns):
     monkeypatch.setenv("COLUMNS", str(columns))
-    from digitnet.checkpoint import load_checkpoint
     from digitnet.models import build_model
 
     config = build_config(preset="best", overrides={})
@@ -282,6 +282,21 @@ def test_a_large_networks_layers_fit_their_terminal(run_folder, capsys, monkeypa
         assert f"{layer.parameters:,}" in table
     assert f"{sum(layer.multiply_adds for layer in layers):,}" in table
     assert "strokes" in out[len(table) :]
+
+
+def test_what_a_checkpoint_says_of_itself_is_shown_and_not_obeyed(run_folder, capsys):
+    checkpoint = load_checkpoint(run_folder / "best.safetensors")
+    train = replace(checkpoint.config.train, dataset=ESCAPE)
+    texts = dict.fromkeys(("dataset", "fingerprint", "device", "precision", "digitnet", "torch"), ESCAPE)
+    adaptation = Adaptation(
+        source=ESCAPE, dataset=ESCAPE, fingerprint=ESCAPE, size=1, rehearsal=ESCAPE, held_out_accuracy=0.5, steps=1,
+        learning_rate=0.1, seed=0,
+    )  # fmt: skip
+    record = replace(checkpoint.record, adaptation=adaptation, **texts)
+    networks.print_info(replace(checkpoint, config=replace(checkpoint.config, train=train), record=record), [])
+    out = capsys.readouterr().out
+    assert out.count("\\x1b[31mred") == 11
+    assert out.replace("\n", "").isprintable()
 
 
 def test_the_summary_says_what_to_type_next(run_folder, capsys, monkeypatch):

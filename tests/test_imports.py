@@ -27,10 +27,11 @@ explain.image.picture_figures explain.image.layer_figures explain.image.answer_f
 explain.image.gallery
 explain.training.curves explain.training.rates explain.training.epochs explain.training.strips
 explain.evaluation.mistakes explain.evaluation.figures explain.evaluation.page explain.evaluation.report
+doctor.check doctor.software doctor.machine doctor.files doctor.examination
 console.tables console.notes console.answers console.networks console.evaluations reports
-console.diagrams console.units console.steps console.explanations console.rates console.epochs
+console.diagrams console.units console.steps console.explanations console.rates console.epochs console.doctor
 cli.options cli.train_options cli.configuration cli.interruption cli.resuming
-cli.train cli.adapt cli.eval cli.predict cli.info
+cli.train cli.adapt cli.eval cli.predict cli.info cli.doctor
 cli.explain.options cli.explain.unit cli.explain.step cli.explain.image
 cli.explain.learning_rate cli.explain.training cli.explain cli
 """
@@ -65,7 +66,14 @@ STRANGERS = [  # what either of the two need not know of the other
 ]
 HEAVY = {"torch", "torchvision", "numpy", "PIL", "safetensors", "matplotlib", "tensorboard"}
 EXPLAIN = {"explain", *(f"explain.{name}" for name in ("unit", "step", "image", "training", "evaluation"))}
-FREE = {"", "__main__", "data", "console", *EXPLAIN}  # the package itself imports in a function, when that is called
+FREE = {
+    "",
+    "__main__",
+    "data",
+    "console",
+    "doctor",
+    *EXPLAIN,
+}  # the package itself imports in a function, when that is called
 
 MODULES = {
     ".".join(path.relative_to(ROOT / "digitnet").with_suffix("").parts).removesuffix("__init__").removesuffix("."): path
@@ -131,7 +139,8 @@ from contextlib import redirect_stdout, suppress
 import digitnet
 heavy = {heavy}
 for arguments in (["--help"], ["train", "--help"], ["eval", "--help"], ["predict", "--help"], ["adapt", "--help"],
-                  ["info", "--help"], ["explain"], ["explain", "--help"], ["explain", "unit", "--help"],
+                  ["info", "--help"], ["doctor", "--help"],
+                  ["explain"], ["explain", "--help"], ["explain", "unit", "--help"],
                   ["explain", "unit", "--nonsense"], ["explain", "image", "--help"], ["explain", "image"],
                   ["explain", "step", "--help"], ["explain", "learning-rate", "--help"],
                   ["explain", "training", "--help"],

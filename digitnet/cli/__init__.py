@@ -21,6 +21,7 @@ from typer.core import TyperGroup
 
 from digitnet import __version__
 from digitnet.cli.adapt import adapt
+from digitnet.cli.doctor import doctor
 from digitnet.cli.eval import evaluate
 from digitnet.cli.explain import explain_app
 from digitnet.cli.info import info
@@ -112,6 +113,7 @@ app.command("eval")(evaluate)
 app.command("predict")(predict)
 app.command("adapt")(adapt)
 app.command("info")(info)
+app.command("doctor")(doctor)
 app.add_typer(explain_app, name="explain")
 
 

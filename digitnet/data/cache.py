@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
@@ -52,6 +53,17 @@ def cached(key: str, part: Part, build: Callable[[], Parts]) -> Digits:
         with contextlib.suppress(OSError):  # a full disk
             _store(folder, parts)
     return parts[part]
+
+
+def read_stored(folder: Path) -> Parts | None:
+    """Read all of a set in the cache; None where a part of it is absent or damaged."""
+    parts = {part: digits for part in get_args(Part) if (digits := _read(folder, part)) is not None}
+    return parts if len(parts) == len(get_args(Part)) else None
+
+
+def remnants(folder: Path) -> list[Path]:
+    """List what processes that were killed have left in the cache, and what one at work is just making."""
+    return sorted(folder.glob("*.part-*"))
 
 
 def _store(folder: Path, parts: Parts) -> None:

@@ -54,6 +54,15 @@ def load_mnist(part: Part, data_dir: Path | None = None) -> Digits:
     return cached(f"mnist-{_key(files)}", part, lambda: _read_files(files))
 
 
+def read_mnist(folder: Path) -> Parts:
+    """Read MNIST's four files from a folder, and neither read nor write the cache.
+
+    Raises:
+        DataError: One is missing or damaged, or the digits are not MNIST's.
+    """
+    return _read_files(_find_files(folder))
+
+
 Files = dict[Part, tuple[Path, Path]]
 
 
@@ -102,7 +111,7 @@ def _download() -> Parts:
         except (OSError, RuntimeError, http.client.HTTPException) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
             raise MnistMissingError(f"MNIST could not be downloaded: {reason}. {ADVICE}") from error
-        return _read_files(_find_files(Path(folder)))
+        return read_mnist(Path(folder))
 
 
 def _reachable(mirrors: list[str]) -> bool:
