@@ -33,7 +33,8 @@ BAD_NAMES = ["\x1b[31m.png", "\udcff.png", "new\nline.png", "[red]x.png", "-7.pn
 PLACES = [
     "run", "run/best.safetensors", "run/config.toml", "run/metrics.csv", "digits", "digits/7", "digits/7/0.png",
     "7.png", "empty", "text.txt", "zeros.bin", "missing", "missing/missing", "missing.png", "text.txt/below", ".", "..",
-    "./", "*", "**", "*.png", "[", "[!", "loop", "pipe", "locked", "n" * 300, "a/" * 2_000, "caf\u00e9", "7.png\n", " ", *BAD_NAMES,
+    "./", "*", "**", "*.png", "[", "[!", "loop", "pipe", "locked", "n" * 300, "a/" * 2_000, "caf\u00e9", "7.png\n", " ",
+    *BAD_NAMES,
 ]  # fmt: skip
 NASTY = [
     "", " ", "\t", "\n", "\r\n", "\x1b[31mred\x1b[0m", "\x1b]0;title\x07", "\x7f", "\x9b31m", "\u202e", "\ufeff",

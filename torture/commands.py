@@ -207,6 +207,7 @@ def trial_folder() -> Iterator[TrialFolder]:
             yield folder
         finally:
             resource.setrlimit(resource.RLIMIT_AS, limits)
+            gc.collect()  # what an interrupt left half made complains when it is freed: here, not later elsewhere
             gc.set_threshold(*threshold)
             load.STROKES_SIZES.update(sizes)
             os.environ.clear()

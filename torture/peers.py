@@ -87,7 +87,7 @@ def download(folder: Path) -> None:
     # The process is for this alone: nothing is put back.
     mock.patch.object(torchvision.datasets, "MNIST", Slow).start()
     mock.patch.object(np, "save", save_slowly).start()
-    mock.patch.object(mnist, "_reachable", lambda _: True).start()
+    mock.patch.object(mnist, "_reachable", return_value=True).start()
     mnist.FINGERPRINTS |= {part: expected(part) for part in SIZES}
     await_start(folder)
     digits = load_mnist("train")
