@@ -113,11 +113,34 @@ def save_checkpoint(
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint.
+    """Read a checkpoint; where another one takes its place meanwhile, as when training goes on, that one.
 
     Raises:
         CheckpointError: There is none, or it is not one of digitnet's; a pickle is refused unopened.
     """
+    while True:
+        before = _identity(path)
+        try:
+            checkpoint = _load(path)
+        except CheckpointError:
+            if _identity(path) == before:
+                raise
+        else:
+            # safetensors opens a file by its name, and once more for the weights: they may be of another network.
+            if _identity(path) == before:
+                return checkpoint
+
+
+def _identity(path: Path) -> tuple[int, ...] | None:
+    """Tell a file from others that had its name, or have it later; None where there is none."""
+    try:
+        state = path.stat()
+    except (OSError, ValueError):  # reading it will say what is wrong
+        return None
+    return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns
+
+
+def _load(path: Path) -> Checkpoint:
     check_container(path)
     try:
         with safe_open(path, framework="pt") as file:

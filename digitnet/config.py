@@ -28,6 +28,8 @@ PrecisionName = Literal["auto", "fp32", "bf16"]
 IMAGE_SIZE = 28  # side of an image, in pixels
 NUM_CLASSES = 10
 REJECT_RATE = 0.01  # share of real digits that may be turned away with what is none
+MAX_COUNT = 1_000_000_000  # of epochs, steps or images
+MAX_DRAWN = 2_000_000  # images drawn from strokes: 1.6 GB of them
 PerBlock = int | tuple[int, ...]  # one number for all blocks, or one for each
 MAX_SIZE = 65_536  # units or channels of a layer, and
 MAX_DEPTH = 100  # layers: more fits no machine, and a file that asks for it is damaged
@@ -192,8 +194,10 @@ class TrainConfig:
         for name in COUNTS:
             value = getattr(self, name)
             check(value is None or value >= 1, name, "at least 1", value)
+            check(value is None or value <= MAX_COUNT, name, f"at most {MAX_COUNT}", value)
         for name in ("extra_strokes", "nondigits"):
             check(getattr(self, name) >= 0, name, "at least 0", getattr(self, name))
+            check(getattr(self, name) <= MAX_DRAWN, name, f"at most {MAX_DRAWN}", getattr(self, name))
         for name in ("learning_rate", "time_budget_s", "max_grad_norm"):
             value = getattr(self, name)
             check(value is None or 0 < value < math.inf, name, "above 0", value)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import run_python
+from filelock import FileLock
 
 from digitnet.data import cache
 from digitnet.data.cache import cached
@@ -193,3 +194,43 @@ def test_the_cache_is_per_user_and_can_be_moved(tmp_path, monkeypatch):
     monkeypatch.delenv("DIGITNET_CACHE_DIR")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert cache.cache_dir().is_relative_to(tmp_path / "home")
+
+
+@pytest.mark.timeout(60)
+def test_a_wait_is_told_to_the_person(cache_folder, monkeypatch, caplog):
+    monkeypatch.setattr(cache, "PATIENCE_S", 0.2)
+    cache_folder.mkdir(parents=True)
+    held = FileLock(cache_folder / "some.lock").acquire()
+    waiting = Thread(target=lambda: cached("some", "train", build))
+    waiting.start()
+    while not caplog.messages:  # the time limit ends this
+        time.sleep(0.01)
+    held.lock.release()
+    waiting.join()
+    assert caplog.messages == [f"Waiting for another process, which holds {cache_folder / 'some.lock'}."]
+    assert_same(cached("some", "train", fail), TRAIN)
+
+
+def test_a_short_wait_is_not_told(caplog):
+    cached("some", "train", build)
+    assert not caplog.messages
+
+
+def test_a_file_system_without_locks_is_done_without(monkeypatch):
+    def refuse(*_, **__):
+        raise NotImplementedError("FileSystem does not appear to support flock; use SoftFileLock instead")
+
+    monkeypatch.setattr(FileLock, "acquire", refuse)
+    assert_same(cached("some", "train", build), TRAIN)
+
+
+def test_what_is_renamed_is_on_disk_before(cache_folder, monkeypatch):
+    synced, fsync = set(), os.fsync
+
+    def note_and_sync(descriptor):
+        synced.add(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note_and_sync)
+    cached("some", "train", build)
+    assert {path.stat().st_ino for path in (cache_folder / "some").iterdir()} == synced

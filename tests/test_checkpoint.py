@@ -12,8 +12,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from digitnet import checkpoint
 from digitnet.calibration import Calibration
 from digitnet.checkpoint import TrainingRecord, load_checkpoint, save_checkpoint
 from digitnet.errors import CheckpointError
@@ -285,3 +287,24 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path):
         model.head.output.bias[3] = float("nan")
     save_checkpoint(path, MLP, RECORD, CALIBRATION, model)
     assert "head.output.bias holds numbers that are not finite" in refusal(path)
+
+
+@pytest.mark.parametrize("other", [MLP, CNN], ids=["of the same shape", "of another shape"])
+def test_a_checkpoint_that_is_replaced_while_it_is_read_is_of_one_piece(path, monkeypatch, other):
+    opened = []
+
+    def replace_it(name, framework):
+        stream = safe_open(name, framework)
+        if not opened:
+            model = make_model(other)
+            model.load_state_dict({key: torch.full_like(value, 9) for key, value in model.state_dict().items()})
+            save_checkpoint(path, other, replace(RECORD, step=9), CALIBRATION, model)
+        opened.append(name)
+        return stream
+
+    monkeypatch.setattr(checkpoint, "safe_open", replace_it)
+    found = load_checkpoint(path)
+    assert found.record.step == 9
+    assert found.config == other
+    assert all(bool((tensor == 9).all()) for tensor in found.state.values())
+    assert len(opened) == 2

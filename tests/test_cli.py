@@ -114,9 +114,57 @@ def test_how_sure_it_is_stands_in_eval_and_info(run_folder):
 # What is wrong is said in one line.
 
 
+@pytest.mark.parametrize("option", ["--show-completion", "--install-completion"])
+def test_completion_is_shown_and_installed(option, monkeypatch):
+    monkeypatch.setattr("typer._completion_shared._get_shell_name", lambda: "bash")
+    monkeypatch.setattr("typer.completion._get_shell_name", lambda: "bash")
+    assert "completion" in invoke(option).stdout
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried to"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:73] data. DefaultCPUAllocator: not enough memory: you tried to"),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+    ],
+    ids=repr,
+)
+def test_what_does_not_fit_into_memory_is_said(monkeypatch, error):
+    def build_model(_):
+        raise error
+
+    monkeypatch.setattr("digitnet.training.build_model", build_model)
+    assert "more memory than there is; a smaller network, batch" in fail(*SMALL, code=1)
+    assert not listing("checkpoints")
+
+
+def test_a_runtime_error_of_another_kind_keeps_its_traceback(monkeypatch):
+    def build_model(_):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr("digitnet.training.build_model", build_model)
+    with pytest.raises(RuntimeError, match="mat1"):
+        invoke(*SMALL)
+
+
+@pytest.mark.parametrize(
+    ("option", "limit"),
+    [("--steps", "1000000000"), ("--extra-strokes", "2000000"), ("--nondigits", "2000000")],
+)
+def test_a_number_beyond_all_machines_is_refused(option, limit):
+    assert f"must be at most {limit}, not 1{'0' * 30}" in fail(*TINY, option, f"1{'0' * 30}", code=2)
+
+
+def test_more_strokes_than_fit_into_memory_are_refused():
+    assert "at most 2,000,000 digits can be drawn, not 1,000,000,000" in fail(*TINY, "--train-size", 10**9, code=1)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (["adapt", "hand", "--steps", "10001"], "'--steps': Input should be less than or equal to 10000; see"),
         (["train", "--lr", "0.1"], "no such option: --lr (it is called --learning-rate); see digitnet train --help"),
         (["train", "--epochs", "1e3"], "'--epochs': a whole number is needed, such as 10; see"),
         (["train", "--momentum", "fast"], "'--momentum': a number is needed, such as 0.1; see"),

@@ -37,6 +37,7 @@ PLAIN = {
     "Input should be a valid number.*": "a number is needed, such as 0.1",
     r"(option: --lr) .*": r"\1 (it is called --learning-rate)",
 }
+OUT_OF_MEMORY = re.compile("can't allocate memory|not enough memory|out of memory")  # as PyTorch says it
 PATHS = ("--config", "--data-dir", "--dataset", "--nondigits", "--output", "--report")
 
 
@@ -60,13 +61,17 @@ def _one_line_errors(ctx: typer.Context) -> Iterator[None]:
         _fail(f"{message[0].lower()}{message[1:]}; see {path} --help", error.exit_code)
     except KeyboardInterrupt:
         _fail("interrupted", 130)
-    except (BrokenPipeError, SystemExit):  # Rich makes the second of the first; nobody else here ends so
+    except (BrokenPipeError, SystemExit) as end:  # Rich makes the second of the first, with code 1
+        if isinstance(end, SystemExit) and not end.code:  # typer's, when it has shown or installed the completion
+            raise
         _discard_output()
         raise typer.Exit(READER_GONE) from None
     except OSError as error:
         if error.strerror is None:
             raise
         _fail(f"{error.filename}: {error.strerror}" if error.filename else error.strerror, 1)
+    except (MemoryError, RuntimeError) as error:
+        _fail_without_memory(error)
 
 
 def _fail(message: str, code: int) -> NoReturn:
@@ -74,6 +79,13 @@ def _fail(message: str, code: int) -> NoReturn:
         typer.echo(f"error: {printable(message)}", err=True)
     _discard_output()
     raise typer.Exit(code)
+
+
+def _fail_without_memory(error: MemoryError | RuntimeError) -> NoReturn:
+    """Say that there is not enough memory; any other error of PyTorch's is a bug."""
+    if isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error)):
+        _fail("this takes more memory than there is; a smaller network, batch or data set takes less", 1)
+    raise error
 
 
 def _discard_output() -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 
 STROKES_SIZE = 20_000  # more than the fine-tune takes
+MAX_STEPS = 10_000  # their images, half a gigabyte of them, are gathered beforehand
 
 
 def adapt(
@@ -35,7 +36,9 @@ def adapt(
     ],
     checkpoint: CheckpointOption = None,
     data_dir: DataDirOption = None,
-    steps: Annotated[int, typer.Option(min=1, help="Updates of the fine-tune. Left out: 80.", show_default=False)] = 80,
+    steps: Annotated[
+        int, typer.Option(min=1, max=MAX_STEPS, help="Updates of the fine-tune. Left out: 80.", show_default=False)
+    ] = 80,
     learning_rate: Annotated[
         float, typer.Option(help="Size of an update, at the schedule's peak. Left out: 0.002.", show_default=False)
     ] = 2e-3,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -16,6 +17,9 @@ import torch
 
 from digitnet.data.digits import Digits
 from digitnet.data.idx import Part
+from digitnet.errors import printable
+
+PATIENCE_S = 3.0  # then a person is told what is waited for
 
 Parts = Mapping[Part, Digits]
 
@@ -33,18 +37,16 @@ def cached(key: str, part: Part, build: Callable[[], Parts]) -> Digits:
     """Return a part of a data set from the cache; build the whole set first where it is not there.
 
     A set is written under a temporary name and renamed when whole, and a second process waits for the first, so
-    nobody sees half of one. Where the cache cannot be written, the set is built in memory each time.
+    nobody sees half of one; where that takes long, it logs a warning, which goes to stderr. Where the cache cannot be
+    written, the set is built in memory each time.
     """
-    from filelock import FileLock
-
     folder = cache_dir() / key
     if (digits := _read(folder, part)) is not None:
         return digits
-    lock = FileLock(folder.parent / f"{key}.lock")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        held = lock.acquire()
-    except OSError:  # a read-only home
+        held = _lock(folder.parent / f"{key}.lock")
+    except (OSError, NotImplementedError):  # a read-only home; the latter: one on a file system without locks
         return build()[part]
     with held:
         if (digits := _read(folder, part)) is not None:  # another process was first
@@ -66,6 +68,23 @@ def remnants(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.part-*"))
 
 
+def _lock(path: Path) -> contextlib.AbstractContextManager[object]:
+    """Take a lock, however long another process holds it: it may be downloading over a slow line."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path)
+    try:
+        return lock.acquire(timeout=PATIENCE_S)
+    except Timeout:
+        logging.getLogger(__name__).warning("Waiting for another process, which holds %s.", printable(path))
+        return lock.acquire()
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb+") as stream:
+        os.fsync(stream.fileno())
+
+
 def _store(folder: Path, parts: Parts) -> None:
     for remnant in folder.parent.glob(f"{folder.name}.part-*"):  # of a killed process: we hold the lock
         shutil.rmtree(remnant, ignore_errors=True)
@@ -76,6 +95,8 @@ def _store(folder: Path, parts: Parts) -> None:
             np.save(temporary / f"{part}-targets.npy", digits.targets.numpy())
         info = {part: {"name": d.name, "fingerprint": d.fingerprint} for part, d in parts.items()}
         (temporary / "info.json").write_text(json.dumps(info))
+        for path in temporary.iterdir():  # a power cut after the rename would leave files full of zeros
+            _sync(path)
         shutil.rmtree(folder, ignore_errors=True)  # a damaged one: _read has just refused it
         temporary.rename(folder)
     finally:
