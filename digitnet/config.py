@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, TypeVar, get_type_hints
 
+from digitnet.errors import brief
 from digitnet.values import check, check_only, read_value
 
 ModelKind = Literal["mlp", "cnn"]
@@ -27,6 +28,8 @@ PrecisionName = Literal["auto", "fp32", "bf16"]
 IMAGE_SIZE = 28  # side of an image, in pixels
 NUM_CLASSES = 10
 REJECT_RATE = 0.01  # share of real digits that may be turned away with what is none
+MAX_COUNT = 1_000_000_000  # of epochs, steps or images
+MAX_DRAWN = 2_000_000  # images drawn from strokes: 1.6 GB of them
 PerBlock = int | tuple[int, ...]  # one number for all blocks, or one for each
 MAX_SIZE = 65_536  # units or channels of a layer, and
 MAX_DEPTH = 100  # layers: more fits no machine, and a file that asks for it is damaged
@@ -91,6 +94,7 @@ class CNNConfig:
                 continue
             sizes = (value,) if isinstance(value, int) else value or ()
             check(len(sizes) > 0 and min(sizes) >= 1, name, "at least 1", value)
+            check(max(sizes) <= IMAGE_SIZE, name, f"at most {IMAGE_SIZE}", value)
             fits = isinstance(value, int) or len(sizes) == len(self.channels)
             check(fits, name, f"one number, or one for each of the {len(self.channels)} blocks", value)
         kernels = set(self.per_block("kernel_size"))
@@ -185,8 +189,10 @@ class TrainConfig:
         for name in COUNTS:
             value = getattr(self, name)
             check(value is None or value >= 1, name, "at least 1", value)
+            check(value is None or value <= MAX_COUNT, name, f"at most {MAX_COUNT}", value)
         for name in ("extra_strokes", "nondigits"):
             check(getattr(self, name) >= 0, name, "at least 0", getattr(self, name))
+            check(getattr(self, name) <= MAX_DRAWN, name, f"at most {MAX_DRAWN}", getattr(self, name))
         for name in ("learning_rate", "time_budget_s"):
             value = getattr(self, name)
             check(value is None or 0 < value < math.inf, name, "above 0", value)
@@ -265,7 +271,7 @@ class RunConfig:
             if not isinstance(tables.get(name), Mapping):
                 raise ValueError(f"the table [{name}] is missing")
         if unknown := set(tables) - {"model", "train"}:
-            raise ValueError(f"unknown table [{min(unknown)}]; there are [model] and [train]")
+            raise ValueError(f"unknown table [{brief(min(unknown))}]; there are [model] and [train]")
         model = dict(tables["model"])
         kind = read_value("kind", ModelKind, model.pop("kind", None))
         model_class: type[ModelConfig] = MLPConfig if kind == "mlp" else CNNConfig
@@ -283,7 +289,7 @@ def build(config_class: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
     """
     hints = get_type_hints(config_class)
     if unknown := set(values) - {f.name for f in fields(config_class)}:
-        raise ValueError(f"{min(unknown)} is not a setting of {config_class.__name__.removesuffix('Config')}")
+        raise ValueError(f"{brief(min(unknown))} is not a setting of {config_class.__name__.removesuffix('Config')}")
     return config_class(**{name: read_value(name, hints[name], value) for name, value in values.items()})
 
 

@@ -9,6 +9,8 @@ import math
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
+from digitnet.errors import brief
+
 
 def read_value(name: str, hint: Any, value: Any) -> Any:
     """Check a plain value against a field's type; a list becomes a tuple, an int a float where one is due.
@@ -53,8 +55,15 @@ def _read_union(name: str, hints: tuple[Any, ...], value: Any) -> Any:
 def check(valid: bool, name: str, expected: str, found: object) -> None:
     """Raise a ValueError that names the setting, what was expected and what was found, unless valid."""
     if not valid:
-        shown = ",".join(map(str, found)) if isinstance(found, tuple) else str(found)
-        raise ValueError(f"{name} must be {expected}, not {shown or 'empty'}")
+        shown = ",".join(map(_text, found)) if isinstance(found, tuple) else _text(found)
+        raise ValueError(f"{name} must be {expected}, not {brief(shown) or 'empty'}")
+
+
+def _text(value: object) -> str:
+    """Put a value into text, even an integer of more digits than Python writes out."""
+    return (
+        f"a number of {value.bit_length():,} bits" if isinstance(value, int) and abs(value) >= 2**1000 else str(value)
+    )
 
 
 def check_only(given: bool, name: str, choice: str, chosen: str, where: tuple[str, ...]) -> None:

@@ -8,7 +8,7 @@ from conftest import ROOT, run_python
 
 # From the bottom up, a layer a line. A module may import only what stands before it.
 LAYERS = """
-errors values config
+errors values config bombs
 atomic recipes device arrays components hull modes decoding normalise paper sheet ruling marks parts blots ink
 several seams cells layout segments pictures drawing
 data.glyphs data.letters data.templates data.pen data.stream data.strokes data.nondigits
@@ -35,6 +35,7 @@ cli.explain.learning_rate cli.explain.training cli.explain cli
 ORDER = LAYERS.split()
 PICTURES = [
     "modes",
+    "bombs",
     "decoding",
     "normalise",
     "ruling",

@@ -19,6 +19,7 @@ from digitnet.console.tables import (
     terminal_width,
     wrapped,
 )
+from digitnet.errors import printable
 from digitnet.runs import BEST
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def print_info(checkpoint: Checkpoint, layers: list[Layer]) -> None:
         print_pairs(("adapted", f"from {a.source} to {a.size:,} pictures of {a.dataset}, rehearsing {a.rehearsal}"))
     for name, settings in checkpoint.config.to_dict().items():
         shown = ", ".join(f"{key} {_setting(value)}" for key, value in settings.items())
-        print(wrapped(f"{name:<{NAME_WIDTH}}{shown}", NAME_WIDTH, min(terminal_width(), WIDE - 1)))
+        print(wrapped(f"{name:<{NAME_WIDTH}}{printable(shown)}", NAME_WIDTH, min(terminal_width(), WIDE - 1)))
 
 
 def _calibration_line(calibration: Calibration) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from digitnet.config import MAX_DRAWN
 from digitnet.data.digits import VALIDATION_SIZE, Digits, fingerprint, split, validation_size
 from digitnet.data.idx import Part
 from digitnet.data.mnist import load_mnist
@@ -64,6 +65,8 @@ def load_training(dataset: str, *, data_dir: Path | None = None, size: int | Non
     Raises:
         DataError: The data set is missing, damaged, or too small.
     """
+    if size is not None and size > MAX_DRAWN and dataset == "strokes":
+        raise DataError(f"of strokes, at most {MAX_DRAWN:,} digits can be drawn, not {size:,}")
     drawn = max(10, size + min(VALIDATION_SIZE, size // 9 + 1)) if size and dataset == "strokes" else None
     whole = load_digits(dataset, "train", data_dir=data_dir, size=drawn)
     available = len(whole) - validation_size(len(whole))
