@@ -2,6 +2,7 @@
 
 import ctypes
 import io
+import logging
 import mmap
 import re
 from contextlib import suppress
@@ -68,10 +69,11 @@ def hidden_cost(path: Path, picture: Image.Image) -> str | None:
 
 
 @cache
-def silence_libtiff() -> None:
-    """Keep libtiff from writing to stderr what it dislikes: Pillow says it, too, and leaves this to whoever asks."""
+def silence_decoders() -> None:
+    """Keep Pillow's log and libtiff from writing to stderr what they dislike: an error says enough."""
     from PIL import _imaging
 
+    logging.getLogger("PIL").addHandler(logging.NullHandler())  # else Python writes what nobody handles to stderr
     with suppress(AttributeError, OSError):  # where libtiff is built in, as on Windows, its functions have no names
         ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 
-from digitnet.bombs import BoundedReader, hidden_cost, silence_libtiff, unseen_cost
+from digitnet.bombs import BoundedReader, hidden_cost, silence_decoders, unseen_cost
 from digitnet.errors import PictureError, printable
 from digitnet.modes import reduce_to
 
@@ -110,6 +110,7 @@ def _check_file(path: Path) -> None:
 
 def _decode(path: Path) -> Opened:
     """Open, check the size, decode reduced, turn upright."""
+    silence_decoders()
     with BoundedReader(path) as stream:
         try:
             picture = Image.open(stream, formats=_FORMATS)
@@ -120,7 +121,6 @@ def _decode(path: Path) -> Opened:
             size = picture.size
             is_turned = picture.format == "TIFF"  # by Pillow, as it loads
             if is_turned:
-                silence_libtiff()
                 orientation = _orientation_of(picture)  # which Pillow then forgets
             if picture.format != "PNG":
                 picture.draft(None, (_LONGEST_SIDE, _LONGEST_SIDE))  # a JPEG is decoded at 1/2, 1/4 or 1/8
