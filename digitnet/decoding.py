@@ -60,16 +60,23 @@ def is_picture_name(path: Path) -> bool:
 
 def walk_pictures(folder: Path) -> Iterator[Path]:
     """List the pictures in a folder and its sub-folders, in the order of the names, but what we may not read."""
+    waiting = [_paths_in(folder)]  # a list, and not a function within itself, which Python lets go only so deep
+    while waiting:
+        if (path := next(waiting[-1], None)) is None:
+            waiting.pop()
+        elif os.path.isdir(path):  # noqa: PTH112 (Path.is_dir fails where a folder may be listed but not entered)
+            if not os.path.islink(path):  # noqa: PTH114  # which could lead round in a circle
+                waiting.append(_paths_in(path))
+        elif is_picture_name(path):
+            yield path
+
+
+def _paths_in(folder: Path) -> Iterator[Path]:
     try:
         names = sorted(os.listdir(folder))  # noqa: PTH208 (names alone: a million of them take little memory)
     except OSError:
-        return
-    for path in (folder / name for name in names):
-        if os.path.isdir(path):  # noqa: PTH112 (Path.is_dir fails where a folder may be listed but not entered)
-            if not os.path.islink(path):  # noqa: PTH114  # which could lead round in a circle
-                yield from walk_pictures(path)
-        elif is_picture_name(path):
-            yield path
+        names = []
+    return (folder / name for name in names)
 
 
 def read_picture(path: Path) -> Opened:

@@ -71,6 +71,8 @@ def _drawing(mode: str, size: int = SIDE) -> Image.Image:
 
 def _save(kind: str, mode: str, options: dict[str, Any]) -> bytes:
     picture, stream = _drawing(mode), io.BytesIO()
+    if "bits" in options:
+        picture = picture.convert("RGB").quantize(1 << options["bits"])
     if options.pop("exif", False):
         exif = Image.Exif()
         exif[0x0112], exif[0x010E] = 6, "a drawing"

@@ -20,8 +20,9 @@ from digitnet.errors import DataError
 Part = Literal["train", "test"]
 
 IMAGES_MAGIC, LABELS_MAGIC = 0x803, 0x801  # unsigned bytes in three dimensions, and in one
-MAX_BYTES = 1_000_000_000  # 1.2 million images of 28x28; a gzip file of a thousandth of that may unpack to more
-MAX_IMAGES = 1_200_000
+MAX_BYTES = 500_000_000  # 600,000 images of 28x28; what a gzip file of a thousandth of that may unpack to
+BLOCK = 1_000_000  # bytes at a time: gzip makes them elsewhere first
+MAX_IMAGES = 600_000
 MAX_PIXELS = 4_000_000  # of one image
 STEMS: dict[Part, str] = {"train": "train", "test": "t10k"}
 
@@ -113,7 +114,7 @@ def _read_at_most(stream: io.BufferedIOBase, size: int) -> npt.NDArray[np.uint8]
     """Read up to so many bytes; what a lying header states beyond those that are there takes no memory."""
     data = np.empty(size, np.uint8)
     filled = 0
-    while read := stream.readinto(data[filled:].data):
+    while read := stream.readinto(data[filled : filled + BLOCK].data):
         filled += read
     return data[:filled]
 
