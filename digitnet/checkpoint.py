@@ -21,7 +21,8 @@ from torch import Tensor
 from digitnet.atomic import write_atomically
 from digitnet.calibration import Calibration
 from digitnet.config import NUM_CLASSES, RunConfig
-from digitnet.errors import CheckpointError
+from digitnet.container import check_container, unique_names
+from digitnet.errors import CheckpointError, brief
 from digitnet.models import DigitNet, build_model
 from digitnet.rejection import Thresholds
 
@@ -29,8 +30,10 @@ from digitnet.rejection import Thresholds
 # and 4 settings that an older digitnet does not know.
 FORMAT = 4
 OLDEST_FORMAT = 3  # from which on all are read
-MAX_HEADER_BYTES = 1_000_000
-MAX_BYTES = 2_000_000_000
+MAX_TEXT = 5_000  # characters; a path may have 4,096
+MAX_NUMBER = 2**63
+SMALLEST_STD = 1e-7  # a tenth of what blank images are given
+DTYPES = {torch.float32: "F32", torch.int64: "I64"}  # as safetensors calls those that a network has
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,47 +148,20 @@ def _load(path: Path) -> Checkpoint:
     try:
         with safe_open(path, framework="pt") as file:
             config, record, calibration = _read_document(path, (file.metadata() or {}).get("digitnet"))
-            _check_shapes(path, config, {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()})  # noqa: SIM118
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-            if broken := next((name for name, tensor in state.items() if not tensor.isfinite().all()), None):
-                raise CheckpointError(f"{path}: {broken} holds numbers that are not finite")
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            _check_tensors(path, config, {n: (tuple(s.get_shape()), s.get_dtype()) for n, s in slices.items()})
+            state = {name: file.get_tensor(name) for name in slices}
+            _check_numbers(path, state)
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: damaged: {error}") from error
+        raise CheckpointError(f"{path}: damaged: {brief(error)}") from error
     return Checkpoint(config=config, record=record, calibration=calibration, state=state)
-
-
-def check_container(path: Path) -> None:
-    """Look at the first bytes of a safetensors file alone, before any library opens it.
-
-    Raises:
-        CheckpointError: It is none, or a pickle, or too large.
-    """
-    try:
-        size = path.stat().st_size
-        if not path.is_file():  # a named pipe would wait for ever
-            raise CheckpointError(f"{path} is not an ordinary file")
-        with path.open("rb") as stream:
-            start = stream.read(9)
-    except OSError as error:
-        raise CheckpointError(f"{path}: {error.strerror or error}") from error
-    # A safetensors file begins with the length of its header, whose lowest byte can be a pickle's first.
-    if start[8:9] != b"{" and (start[:2] == b"PK" or start[:1] == b"\x80"):
-        raise CheckpointError(
-            f"{path} is a pickle, which can run code when it is opened, so digitnet does not; it reads only "
-            "safetensors files written by digitnet train"
-        )
-    header = int.from_bytes(start[:8], "little")
-    if len(start) < 9 or start[8:9] != b"{" or not 2 <= header <= min(MAX_HEADER_BYTES, size - 8):
-        raise CheckpointError(f"{path} is not a safetensors file, or is cut short")
-    if size > MAX_BYTES:
-        raise CheckpointError(f"{path} is larger than {MAX_BYTES:,} bytes, which no network of digitnet's is")
 
 
 def _read_document(path: Path, text: str | None) -> tuple[RunConfig, TrainingRecord, Calibration]:
     if text is None:
         raise CheckpointError(f"{path} is a safetensors file, but none that digitnet train wrote")
     try:
-        document = json.loads(text)
+        document = json.loads(text, object_pairs_hook=unique_names)
         if type(document["format"]) is not int:  # 3.0 and true are numbers to Python
             kind = type(document["format"]).__name__
             raise ValueError(f"its format number is no whole number, but {kind}")
@@ -200,7 +176,7 @@ def _read_document(path: Path, text: str | None) -> tuple[RunConfig, TrainingRec
         config = RunConfig.from_dict(document["config"])
         return config, _read_record(document["record"]), _read_calibration(document["calibration"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise CheckpointError(f"{path}: its description is damaged: {error}") from error
+        raise CheckpointError(f"{path}: its description is damaged: {brief(error)}") from error
 
 
 def _read_record(values: Mapping[str, Any]) -> TrainingRecord:
@@ -214,9 +190,19 @@ def _read_fields(kind: type[TrainingRecord | Adaptation], values: Mapping[str, A
     kinds = {"str": str, "int": int, "float": float}
     required = [field for field in fields(kind) if field.default is MISSING]
     for field in required:
-        if type(values[field.name]) is not kinds[str(field.type)]:
-            raise ValueError(f"{field.name} is {values[field.name]!r}")
+        value = values[field.name]
+        if type(value) is not kinds[str(field.type)] or not _is_likely(field.name, value):
+            raise ValueError(f"{field.name} is {value!r}")
     return {field.name: values[field.name] for field in required}
+
+
+def _is_likely(name: str, value: Any) -> bool:
+    """Say whether a record may hold a value of the right type: what a run can come to, and a person can read."""
+    if isinstance(value, str):
+        return len(value) <= MAX_TEXT
+    if name.endswith("accuracy"):
+        return bool(0 <= value <= 1)
+    return name.endswith("loss") or bool(0 <= value < MAX_NUMBER)  # a loss may be no number
 
 
 def _read_calibration(values: Mapping[str, Any]) -> Calibration:
@@ -228,13 +214,26 @@ def _read_calibration(values: Mapping[str, Any]) -> Calibration:
     return Calibration(temperature=numbers[0], thresholds=thresholds)
 
 
-def _check_shapes(path: Path, config: RunConfig, found: Mapping[str, tuple[int, ...]]) -> None:
+def _check_tensors(path: Path, config: RunConfig, found: Mapping[str, tuple[tuple[int, ...], str]]) -> None:
     """Compare the tensors in the file with those of the network it describes, before either takes memory."""
     with torch.device("meta"):
-        expected = {name: tuple(tensor.shape) for name, tensor in build_model(config.model).state_dict().items()}
+        state = build_model(config.model).state_dict()
+    expected = {name: (tuple(tensor.shape), DTYPES[tensor.dtype]) for name, tensor in state.items()}
     for name in sorted(expected.keys() | found.keys()):
-        if expected.get(name) != found.get(name):
+        (wanted, dtype), (shape, stored) = (tensors.get(name, ("nothing", "")) for tensors in (expected, found))
+        if wanted != shape:
             raise CheckpointError(
-                f"{path}: {name} does not fit the network described: expected {expected.get(name, 'nothing')}, "
-                f"found {found.get(name, 'nothing')}"
+                f"{path}: {brief(name)} does not fit the network described: expected {wanted}, found {shape}"
             )
+        if dtype != stored:
+            raise CheckpointError(f"{path}: {name} is of type {stored}, and should be {dtype}")
+
+
+def _check_numbers(path: Path, state: Mapping[str, Tensor]) -> None:
+    """Refuse numbers that no training leaves behind, and by which no image would get an answer."""
+    for name, tensor in state.items():
+        if not tensor.isfinite().all():
+            raise CheckpointError(f"{path}: {name} holds numbers that are not finite")
+        least = {"std": SMALLEST_STD, "running_var": 0.0}.get(name.rpartition(".")[2])
+        if least is not None and tensor.min() < least:
+            raise CheckpointError(f"{path}: {name} is {tensor.min().item():g}, which no spread of numbers is")

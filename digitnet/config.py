@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, TypeVar, get_type_hints
 
+from digitnet.errors import brief
 from digitnet.values import check, check_only, read_value
 
 ModelKind = Literal["mlp", "cnn"]
@@ -94,6 +95,7 @@ class CNNConfig:
                 continue
             sizes = (value,) if isinstance(value, int) else value or ()
             check(len(sizes) > 0 and min(sizes) >= 1, name, "at least 1", value)
+            check(max(sizes) <= IMAGE_SIZE, name, f"at most {IMAGE_SIZE}", value)
             fits = isinstance(value, int) or len(sizes) == len(self.channels)
             check(fits, name, f"one number, or one for each of the {len(self.channels)} blocks", value)
         kernels = set(self.per_block("kernel_size"))
@@ -276,7 +278,7 @@ class RunConfig:
             if not isinstance(tables.get(name), Mapping):
                 raise ValueError(f"the table [{name}] is missing")
         if unknown := set(tables) - {"model", "train"}:
-            raise ValueError(f"unknown table [{min(unknown)}]; there are [model] and [train]")
+            raise ValueError(f"unknown table [{brief(min(unknown))}]; there are [model] and [train]")
         model = dict(tables["model"])
         kind = read_value("kind", ModelKind, model.pop("kind", None))
         model_class: type[ModelConfig] = MLPConfig if kind == "mlp" else CNNConfig
@@ -294,7 +296,7 @@ def build(config_class: type[ConfigT], values: Mapping[str, Any]) -> ConfigT:
     """
     hints = get_type_hints(config_class)
     if unknown := set(values) - {f.name for f in fields(config_class)}:
-        raise ValueError(f"{min(unknown)} is not a setting of {config_class.__name__.removesuffix('Config')}")
+        raise ValueError(f"{brief(min(unknown))} is not a setting of {config_class.__name__.removesuffix('Config')}")
     return config_class(**{name: read_value(name, hints[name], value) for name, value in values.items()})
 
 

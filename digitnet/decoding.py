@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 
+from digitnet.bombs import BoundedReader, hidden_cost, silence_decoders, unseen_cost
 from digitnet.errors import PictureError, printable
 from digitnet.modes import reduce_to
 
@@ -25,6 +26,8 @@ _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 _MAX_MEGAPIXELS_OF = {"WEBP": 30, "progressive RGB": 75, "progressive CMYK": 50}
 _FORMAT_NAMES = "PNG, JPEG, BMP, GIF, TIFF, WebP or PNM"
 _LONGEST_SIDE = 1024  # keeps large photos quick and small in memory; no digit needs more
+
+_MAX_EXIF = 65_536  # bytes, as in JPEG; of more, each of its thousands of entries could be as long as the whole
 
 # EXIF tag 0x0112, "Orientation", and how to undo each value. Source: CIPA DC-008 (Exif 2.32), section 4.6.4.
 _ORIENTATION_TAG = 0x0112
@@ -57,16 +60,23 @@ def is_picture_name(path: Path) -> bool:
 
 def walk_pictures(folder: Path) -> Iterator[Path]:
     """List the pictures in a folder and its sub-folders, in the order of the names, but what we may not read."""
+    waiting = [_paths_in(folder)]  # a list, and not a function within itself, which Python lets go only so deep
+    while waiting:
+        if (path := next(waiting[-1], None)) is None:
+            waiting.pop()
+        elif os.path.isdir(path):  # noqa: PTH112 (Path.is_dir fails where a folder may be listed but not entered)
+            if not os.path.islink(path):  # noqa: PTH114  # which could lead round in a circle
+                waiting.append(_paths_in(path))
+        elif is_picture_name(path):
+            yield path
+
+
+def _paths_in(folder: Path) -> Iterator[Path]:
     try:
         names = sorted(os.listdir(folder))  # noqa: PTH208 (names alone: a million of them take little memory)
     except OSError:
-        return
-    for path in (folder / name for name in names):
-        if os.path.isdir(path):  # noqa: PTH112 (Path.is_dir fails where a folder may be listed but not entered)
-            if not os.path.islink(path):  # noqa: PTH114  # which could lead round in a circle
-                yield from walk_pictures(path)
-        elif is_picture_name(path):
-            yield path
+        names = []
+    return (folder / name for name in names)
 
 
 def read_picture(path: Path) -> Opened:
@@ -101,33 +111,43 @@ def _check_file(path: Path) -> None:
         raise PictureError(f"{printable(path)} is not an ordinary file")
     if status.st_size == 0:
         raise PictureError(f"{printable(path)} is empty (0 bytes)")
+    if fault := unseen_cost(path):
+        raise PictureError(f"{printable(path)} {fault}")
 
 
 def _decode(path: Path) -> Opened:
     """Open, check the size, decode reduced, turn upright."""
-    try:
-        picture = Image.open(path, formats=_FORMATS)
-    except Image.DecompressionBombError:
-        raise _too_large(path, _stated_size(path), MAX_MEGAPIXELS) from None
-    with picture:
-        kind = f"progressive {picture.mode}" if "progressive" in picture.info else picture.format or ""
-        limit = _MAX_MEGAPIXELS_OF.get(kind, MAX_MEGAPIXELS)
-        if picture.width * picture.height > limit * 1_000_000:
-            raise _too_large(path, picture.size, limit)
-        size = picture.size
-        is_turned = picture.format == "TIFF"  # by Pillow, as it loads
-        if is_turned:
-            orientation = _orientation_of(picture)  # which Pillow then forgets
-            picture.filename = ""  # else it maps an uncompressed file with its sides exchanged
-        if picture.format != "PNG":
-            picture.draft(None, (_LONGEST_SIDE, _LONGEST_SIDE))  # a JPEG is decoded at 1/2, 1/4 or 1/8
-        picture.load()
-        if not is_turned:
-            orientation = _orientation_of(picture)  # some formats keep it behind the pixels
-        small = reduce_to(picture, _LONGEST_SIDE)
+    silence_decoders()
+    with BoundedReader(path) as stream:
+        try:
+            picture = Image.open(stream, formats=_FORMATS)
+        except Image.DecompressionBombError:
+            raise _too_large(path, _stated_size(path), MAX_MEGAPIXELS) from None
+        with picture:
+            _check_cost(path, picture)
+            size = picture.size
+            is_turned = picture.format == "TIFF"  # by Pillow, as it loads
+            if is_turned:
+                orientation = _orientation_of(picture)  # which Pillow then forgets
+            if picture.format != "PNG":
+                picture.draft(None, (_LONGEST_SIDE, _LONGEST_SIDE))  # a JPEG is decoded at 1/2, 1/4 or 1/8
+            picture.load()
+            if not is_turned:
+                orientation = _orientation_of(picture)  # some formats keep it behind the pixels
+            small = reduce_to(picture, _LONGEST_SIDE)
     if orientation == 1 or is_turned:
         return Opened(small, size, orientation)
     return Opened(small.transpose(_UPRIGHT[orientation]), size[::-1] if orientation >= 5 else size, orientation)
+
+
+def _check_cost(path: Path, picture: Image.Image) -> None:
+    """Refuse, before it is decoded, a picture that is too large for the memory or would take too long."""
+    kind = f"progressive {picture.mode}" if "progressive" in picture.info else picture.format or ""
+    limit = _MAX_MEGAPIXELS_OF.get(kind, MAX_MEGAPIXELS)
+    if picture.width * picture.height > limit * 1_000_000:
+        raise _too_large(path, picture.size, limit)
+    if fault := hidden_cost(path, picture):
+        raise PictureError(f"{printable(path)} {fault}")
 
 
 def upright(picture: Image.Image) -> Image.Image:
@@ -140,6 +160,8 @@ def _orientation_of(picture: Image.Image) -> int:
     """Read a picture's EXIF orientation, 1 to 8; 1, upright, if it has none or one that means nothing."""
     if not picture.info and picture.format != "TIFF":
         return 1  # no metadata; asking for EXIF would cost as much as decoding an MNIST image
+    if len(picture.info.get("exif", b"")) > _MAX_EXIF:
+        return 1
     with suppress(Exception):  # damaged EXIF must not make a good picture unreadable
         orientation = picture.getexif().get(_ORIENTATION_TAG, 1)
         return orientation if orientation in _UPRIGHT else 1

@@ -57,6 +57,12 @@ class InterruptedRunError(DigitnetError):
         self.exit_code = 128 + signal
 
 
+def brief(text: object, limit: int = 300) -> str:
+    """Cut what a file says, which may be a million characters, to what a message has room for."""
+    shown = str(text)
+    return shown if len(shown) <= limit else f"{shown[:limit]}..."
+
+
 def printable(text: object) -> str:
     r"""Show control characters and broken bytes as escapes, so that a file's name cannot steer a terminal: ``\x1b``."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from digitnet.calibration import Calibration, Reliability, reliability
 from digitnet.data.digits import Digits
@@ -16,6 +16,7 @@ from digitnet.models import DigitNet, to_float
 from digitnet.rejection import Coverage, auroc, coverages, digit_score
 
 EVAL_BATCH = 250  # what a CPU's caches hold
+WIDE = 256  # feature maps of a layer, whose 28x28 numbers are 0.2 GB for such a batch
 RATES_SHOWN = (0.0, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 
 
@@ -45,14 +46,18 @@ def logits_of(model: DigitNet, images: Tensor, dtype: torch.dtype = torch.float3
     Returns:
         Logits, (N, 10) float32, on that device.
     """
-    was_training = model.training
+    was_training, batch = model.training, _batch_size(model)
     model.eval()
     with torch.autocast(images.device.type, dtype, enabled=dtype != torch.float32):
-        parts = [
-            model(to_float(images[start : start + EVAL_BATCH])).float() for start in range(0, len(images), EVAL_BATCH)
-        ]
+        parts = [model(to_float(images[start : start + batch])).float() for start in range(0, len(images), batch)]
     model.train(was_training)
     return torch.cat(parts)
+
+
+def _batch_size(model: DigitNet) -> int:
+    """Return how many images at a time fit into the memory: fewer for a network of thousands of feature maps."""
+    widest = max((m.out_channels for m in model.modules() if isinstance(m, nn.Conv2d)), default=1)
+    return max(1, EVAL_BATCH * WIDE // max(WIDE, widest))
 
 
 @torch.inference_mode()

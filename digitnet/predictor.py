@@ -22,7 +22,7 @@ from digitnet.arrays import channels_last, to_bytes, unstack
 from digitnet.checkpoint import Checkpoint, load_checkpoint
 from digitnet.config import NUM_CLASSES, REJECT_RATE
 from digitnet.decoding import upright
-from digitnet.errors import PictureError
+from digitnet.errors import CheckpointError, PictureError
 from digitnet.evaluation import EVAL_BATCH, logits_of
 from digitnet.models import place
 from digitnet.pictures import Objection, Prepared, prepare, read_prepared
@@ -121,8 +121,14 @@ class Classifier:
 
         Returns:
             Logits as the network gives them, (N, 10) float32 on its device.
+
+        Raises:
+            CheckpointError: They are no numbers: the weights, each of which is one, are beyond any that were trained.
         """
-        return logits_of(self.model, images.to(self.device), self.dtype)
+        logits = logits_of(self.model, images.to(self.device), self.dtype)
+        if not bool(logits.isfinite().all()):
+            raise CheckpointError(f"{self.path}: its weights are damaged: what it answers is not finite")
+        return logits
 
     def calibrated_logits(self, images: Tensor) -> Tensor:
         """Return logits divided by the temperature, (N, 10) float32 on the CPU, for images as for ``logits``."""

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import re
+import stat
 import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,13 +15,14 @@ from pathlib import Path
 
 from digitnet.atomic import remove_remnants, write_atomically
 from digitnet.config import RunConfig
-from digitnet.errors import CheckpointError, UsageError
+from digitnet.errors import CheckpointError, UsageError, brief
 
 RUNS = Path("checkpoints")  # in the current folder
 PRETRAINED = ("pretrained-cnn", "pretrained-mlp")
 BEST, LAST, CONFIG, METRICS = "best.safetensors", "last.safetensors", "config.toml", "metrics.csv"
 CURVES = "curves.png"
 LOCK = ".lock"
+MAX_CONFIG_BYTES = 16_000
 EPOCH_NAME = re.compile(r"epoch-(\d{3,})\.safetensors")
 
 
@@ -163,11 +165,22 @@ def read_config(path: Path) -> RunConfig:
         UsageError: There is no such file, or it does not describe a run.
     """
     try:
-        return RunConfig.from_dict(tomllib.loads(path.read_text("utf-8")))
+        return RunConfig.from_dict(tomllib.loads(_read_text(path)))
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
-        raise UsageError(f"{path}: {error}") from error
+        raise UsageError(f"{path}: {brief(error)}") from error
+
+
+def _read_text(path: Path) -> str:
+    """Read a configuration file, which is short: TOML takes a second for 16 KB of dots, and minutes for a megabyte."""
+    if not stat.S_ISREG(path.stat().st_mode):  # a named pipe would wait for ever
+        raise UsageError(f"{path} is not an ordinary file")
+    with path.open("rb") as stream:
+        data = stream.read(MAX_CONFIG_BYTES + 1)
+    if len(data) > MAX_CONFIG_BYTES:
+        raise UsageError(f"{path} is no configuration file: it is larger than {MAX_CONFIG_BYTES:,} bytes")
+    return data.decode("utf-8")
 
 
 def find_checkpoint(reference: str | Path | None = None) -> Found:

@@ -18,9 +18,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from digitnet.atomic import write_atomically
-from digitnet.checkpoint import check_container
 from digitnet.config import DeviceName, PrecisionName, RunConfig
-from digitnet.errors import CheckpointError
+from digitnet.container import check_container, unique_names
+from digitnet.errors import CheckpointError, brief
 from digitnet.journal import Journal
 from digitnet.models import build_model
 from digitnet.optim import build_optimizer, remembered_names
@@ -146,7 +146,7 @@ def load_snapshot(path: Path) -> Snapshot:
             state=TrainingState(position=position, tensors=tensors),
         )
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise CheckpointError(f"{path}: damaged: {error}") from error
+        raise CheckpointError(f"{path}: damaged: {brief(error)}") from error
 
 
 def _read_stamp(path: Path, text: str | None) -> str:
@@ -161,7 +161,7 @@ def _read_stamp(path: Path, text: str | None) -> str:
 def _read_document(path: Path, file: Any, shape: tuple[int, ...]) -> dict[str, Any]:
     if len(shape) != 1 or not 0 < shape[0] <= MAX_DOCUMENT_BYTES:
         raise CheckpointError(f"{path}: damaged: it describes itself in {shape} bytes")
-    values = json.loads(file.get_tensor(DOCUMENT).numpy().tobytes())
+    values = json.loads(file.get_tensor(DOCUMENT).numpy().tobytes(), object_pairs_hook=unique_names)
     if not isinstance(values, dict):
         raise CheckpointError(f"{path}: damaged: it does not describe itself")
     return values

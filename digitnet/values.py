@@ -11,6 +11,8 @@ from dataclasses import fields
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from digitnet.errors import brief
+
 T = TypeVar("T")
 
 
@@ -69,8 +71,15 @@ def read_dataclass(kind: type[T], values: Mapping[str, Any]) -> T:
 def check(valid: bool, name: str, expected: str, found: object) -> None:
     """Raise a ValueError that names the setting, what was expected and what was found, unless valid."""
     if not valid:
-        shown = ",".join(map(str, found)) if isinstance(found, tuple) else str(found)
-        raise ValueError(f"{name} must be {expected}, not {shown or 'empty'}")
+        shown = ",".join(map(_text, found)) if isinstance(found, tuple) else _text(found)
+        raise ValueError(f"{name} must be {expected}, not {brief(shown) or 'empty'}")
+
+
+def _text(value: object) -> str:
+    """Put a value into text, even an integer of more digits than Python writes out."""
+    return (
+        f"a number of {value.bit_length():,} bits" if isinstance(value, int) and abs(value) >= 2**1000 else str(value)
+    )
 
 
 def check_only(given: bool, name: str, choice: str, chosen: str, where: tuple[str, ...]) -> None:

@@ -82,6 +82,16 @@ def _cut(name, size):
     return lambda folder: os.truncate(folder / name, size)
 
 
+def _put(name, array):
+    return lambda folder: np.save(folder / name, array)
+
+
+def _head(name, text):
+    """Put another header, and nothing after it, into an array's file."""
+    data = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
+    return lambda folder: (folder / name).write_bytes(data)
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -95,14 +105,39 @@ def _cut(name, size):
         pytest.param(_cut("train-images.npy", 0), id="images empty"),
         pytest.param(_cut("train-targets.npy", 150), id="targets cut"),
         pytest.param(_cut("train-targets.npy", 0), id="targets empty"),
+        pytest.param(_put("train-images.npy", TRAIN.images.float().numpy()), id="images are fractions"),
+        pytest.param(_put("train-images.npy", TRAIN.images[:, 0].numpy()), id="images without channel"),
+        pytest.param(_put("train-images.npy", TRAIN.images[1:].numpy()), id="an image is missing"),
+        pytest.param(_put("train-targets.npy", TRAIN.targets.int().numpy()), id="targets are short"),
+        pytest.param(_put("train-targets.npy", TRAIN.targets.numpy() + 1), id="a target is 10"),
+        pytest.param(_put("train-targets.npy", TRAIN.targets.numpy() - 1), id="a target is -1"),
+        pytest.param(_put("train-targets.npy", np.array([{}] * 30)), id="targets are objects"),
+        pytest.param(_head("train-targets.npy", "{'descr': '<i8', 'fortran_order': False, 'shape': (10**12,)}"),
+                     id="targets are endless"),
+        pytest.param(_head("train-targets.npy", "{'descr': '<i8', 'fortran_order': False, 'shape': (999999999999,)}"),
+                     id="targets are said to be many"),
+        pytest.param(_head("train-images.npy", "(" * 5_000), id="header is deep"),
+        pytest.param(_head("train-images.npy", "{'descr': '"), id="header is no text"),
+        pytest.param(_edit_info(lambda _: {"train": {"name": 3, "fingerprint": "x"}}), id="name is a number"),
+        pytest.param(lambda folder: (folder / "info.json").write_text("[" * 50_000), id="info is deep"),
+        pytest.param(lambda folder: (folder / "info.json").write_text(" " * 200_000 + "{}"), id="info is long"),
     ],
-)
+)  # fmt: skip
 def test_a_damaged_cache_is_built_anew(cache_folder, damage):
     cached("some", "train", build)
     damage(cache_folder / "some")
     assert_same(cached("some", "train", build), TRAIN)
     assert_same(cached("some", "train", fail), TRAIN)
     assert_same(cached("some", "test", fail), TEST)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_named_pipe_in_the_cache_is_not_waited_for(cache_folder):
+    cached("some", "train", build)
+    (cache_folder / "some" / "info.json").unlink()
+    os.mkfifo(cache_folder / "some" / "info.json")
+    assert_same(cached("some", "train", build), TRAIN)
 
 
 def test_a_cache_that_cannot_be_made_is_done_without(tmp_path, monkeypatch):

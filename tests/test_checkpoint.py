@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from digitnet import checkpoint
 from digitnet.calibration import Calibration
-from digitnet.checkpoint import TrainingRecord, load_checkpoint, save_checkpoint
+from digitnet.checkpoint import FORMAT, TrainingRecord, load_checkpoint, save_checkpoint
 from digitnet.errors import CheckpointError
 from digitnet.models import build_model
 from digitnet.recipes import build_config
@@ -195,7 +195,8 @@ def test_tensors_that_do_not_fit_the_network_are_named(path):
 
 def test_a_newer_format_is_said_to_be_newer(path):
     rewrite(path, change=lambda document: document.update(format=FORMAT + 1))
-    assert f"has format {FORMAT + 1}, and this digitnet reads 3 to {FORMAT}; a newer digitnet wrote it" in refusal(path)
+    said = f"has format {FORMAT + 1}, and this digitnet reads 3 to {FORMAT}; a newer digitnet wrote it"
+    assert said in refusal(path)
 
 
 @pytest.mark.parametrize("older", [1, 2])
@@ -212,6 +213,14 @@ def test_an_older_format_is_refused_for_its_weights_stand_in_another_order_or_ca
     [
         pytest.param(lambda d: d.clear(), id="empty"),
         pytest.param(lambda d: d.update(format="1"), id="format is text"),
+        pytest.param(lambda d: d.update(format=True), id="format is true"),
+        pytest.param(lambda d: d.update(format=3.0), id="format is a fraction"),
+        pytest.param(lambda d: d["record"].update(epoch=-1), id="epoch is negative"),
+        pytest.param(lambda d: d["record"].update(train_size=2**63), id="too many images to count"),
+        pytest.param(lambda d: d["record"].update(elapsed_s=float("inf")), id="without end"),
+        pytest.param(lambda d: d["record"].update(validation_accuracy=float("nan")), id="accuracy is no number"),
+        pytest.param(lambda d: d["record"].update(validation_accuracy=1.01), id="accuracy is above all"),
+        pytest.param(lambda d: d["record"].update(dataset="x" * 5_001), id="a name of thousands of letters"),
         pytest.param(lambda d: d.update(config=[]), id="config is a list"),
         pytest.param(lambda d: d.update(record=None), id="record is null"),
         pytest.param(lambda d: d["record"].pop("dataset"), id="no data set"),
@@ -252,6 +261,53 @@ def test_a_damaged_description_is_refused(path, change):
 def test_a_description_that_is_no_document_is_refused(path, text):
     save_file(load_file(path), path, metadata={"digitnet": text})
     assert "its description is damaged" in refusal(path)
+
+
+def reheader(path, change):
+    """Write a checkpoint anew with the text of its header changed."""
+    data = path.read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    header = change(data[8 : 8 + size].decode()).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + data[8 + size :])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        pytest.param(lambda h: h.replace('"mean":', '"mean":{"dtype":"F32","shape":[],"data_offsets":[0,4]},"mean":'),
+                     "header is damaged: mean is there twice", id="tensor"),
+        pytest.param(lambda h: h.replace(r'{\"format\":', r'{\"format\": 3, \"format\":'),
+                     "description is damaged: format is there twice", id="setting"),
+        pytest.param(lambda _: "[" * 50_000, "header is damaged", id="deep"),
+        pytest.param(lambda h: h + "}", "header is damaged", id="no JSON"),
+    ],
+)  # fmt: skip
+def test_a_header_that_is_ambiguous_is_refused(path, change, message):
+    reheader(path, change)
+    assert message in refusal(path) or "is not a safetensors file" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.uint8, torch.bool, torch.float8_e4m3fn]
+)
+def test_a_tensor_of_another_type_is_refused(path, dtype):
+    tensors = load_file(path)
+    rewrite(path, tensors=tensors | {"head.output.bias": tensors["head.output.bias"].to(dtype)})
+    assert "head.output.bias is of type" in refusal(path)
+    assert "and should be F32" in refusal(path)
+
+
+@pytest.mark.parametrize(("name", "value"), [("std", 0.0), ("std", -1.0), ("base.block1.norm1.running_var", -0.01)])
+def test_a_spread_that_is_none_is_refused(tmp_path, name, value):
+    model, path = make_model(CNN), tmp_path / "best.safetensors"
+    model.state_dict()[name].fill_(value)
+    save_checkpoint(path, CNN, RECORD, CALIBRATION, model)
+    assert f"{name} is {value:g}, which no spread of numbers is" in refusal(path)
+
+
+def test_a_message_is_a_line_however_long_what_is_wrong(path):
+    rewrite(path, change=lambda document: document["record"].update(epoch="x" * 500_000))
+    assert len(refusal(path)) < 500 + len(str(path))
 
 
 @settings(max_examples=150)

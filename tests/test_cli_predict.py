@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import save_png
+from conftest import digitnet_command, save_png
 from PIL import Image
 from test_cli import invoke
 
@@ -301,3 +302,18 @@ def test_streams_that_the_shell_has_closed(run_folder, digit_files, closed, code
     assert ended.returncode == code
     assert "Traceback" not in ended.stderr
     assert ended.stdout.count("\n") == (1 if closed == "2>&-" else 0)
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a terminal")
+@pytest.mark.parametrize("options", [["--csv"], ["--csv", "--number"]], ids=" ".join)
+def test_csv_in_a_terminal_does_not_steer_it(run_folder, digit_files, options):
+    name = "\x1b[31mred\x07.png"
+    Path(name).write_bytes(digit_files[0].read_bytes())
+    ours, theirs = os.openpty()
+    done = digitnet_command("predict", *options, name, "--checkpoint", run_folder, capture_output=False, stdout=theirs)
+    os.close(theirs)
+    shown = os.read(ours, 10_000).decode()
+    os.close(ours)
+    assert done.returncode in (0, 3)
+    assert "\\x1b[31mred\\x07.png," in shown
+    assert "\x1b" not in shown

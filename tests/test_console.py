@@ -22,10 +22,11 @@ from digitnet.errors import printable
 from digitnet.evaluation import Sureness
 from digitnet.journal import Ending
 from digitnet.metrics import Metrics
-from digitnet.predictor import Prediction
+from digitnet.predictor import Classifier, Prediction
 from digitnet.progress import EpochResult, StepResult
 from digitnet.recipes import build_config
 from digitnet.rejection import Coverage
+from digitnet.runs import Found
 from digitnet.summary import summarise
 
 DIAGONAL = tuple(tuple(5_842 if row == column else 123 for column in range(10)) for row in range(10))
@@ -316,3 +317,21 @@ def test_the_summary_says_what_to_type_next(run_folder, capsys, monkeypatch):
 @pytest.mark.parametrize("stop", ["epochs", "patience", "until-accuracy", "time-budget"])
 def test_every_reason_to_stop_has_words(stop):
     assert networks.STOPS[stop]
+
+
+def test_an_adapted_checkpoint_and_evaluations_show_what_they_are_told(classifier, capsys):
+    checkpoint = classifier.checkpoint
+    adaptation = Adaptation(
+        source=ESCAPE, dataset=ESCAPE, fingerprint=ESCAPE, size=9, rehearsal=ESCAPE, held_out_accuracy=0.5, steps=3,
+        learning_rate=0.1, seed=0,
+    )  # fmt: skip
+    told = {"dataset": ESCAPE, "fingerprint": ESCAPE, "device": ESCAPE, "precision": ESCAPE, "digitnet": ESCAPE}
+    record = replace(checkpoint.record, **told, torch=ESCAPE, adaptation=adaptation)
+    config = replace(checkpoint.config, train=replace(checkpoint.config.train, dataset=ESCAPE))
+    hostile = replace(checkpoint, record=record, config=config)
+    networks.print_info(hostile, summarise(classifier.model))
+    notes.note_checkpoint(Classifier(hostile, Found(path=Path("x"), name=ESCAPE)))
+    out, err = capsys.readouterr()
+    assert out.count("\\x1b[31mred") >= 8
+    assert all(c.isprintable() or c == "\n" for c in out + err)
+    assert len(err.splitlines()) == 1  # nor does it make a line of its own

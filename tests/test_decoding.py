@@ -15,7 +15,7 @@ from PIL import Image
 from test_pictures import REFERENCE, assert_near, drawing, save, with_alpha
 
 from digitnet import modes
-from digitnet.decoding import PICTURE_SUFFIXES, read_picture
+from digitnet.decoding import PICTURE_SUFFIXES, read_picture, walk_pictures
 from digitnet.errors import PictureError
 from digitnet.pictures import read_digit, to_digit
 
@@ -84,6 +84,21 @@ def png_header(width, height):
     chunks = [b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0), b"IDAT", b"IEND"]
     packed = [struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks]
     return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
+
+
+def test_folders_are_walked_in_order_however_deep_they_are(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    deep = Path(*"d" * 1_200)  # deeper than Python lets functions call each other
+    for _ in deep.parts:
+        os.mkdir("d")  # noqa: PTH102 (one level at a time)
+        os.chdir("d")
+    Path("five.png").touch()
+    os.chdir(tmp_path)
+    for name in ("z.png", "a/b.png", "c/1.png", "c.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = [Path("a/b.png"), Path("c/1.png"), Path("c.png"), deep / "five.png", Path("z.png")]
+    assert list(walk_pictures(Path())) == found
 
 
 class TestErrors:

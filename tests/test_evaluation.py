@@ -10,9 +10,11 @@ from conftest import save_png
 from test_cli import fail, invoke
 
 from digitnet.calibration import Calibration
+from digitnet.config import CNNConfig
 from digitnet.data.folder import load_unlabelled
 from digitnet.data.strokes import draw_strokes
-from digitnet.evaluation import RATES_SHOWN, tell
+from digitnet.evaluation import RATES_SHOWN, logits_of, tell
+from digitnet.models import DigitNet, build_model
 from digitnet.rejection import digit_score, fit_thresholds
 
 
@@ -67,3 +69,15 @@ def test_eval_wants_pictures(run_folder, tmp_path):
     (tmp_path / "bad.png").write_bytes(b"\x89PNG")
     assert "mend or remove" in fail(*command, tmp_path, code=1)
     assert "not for --suite" in fail("eval", "--suite", "--nondigits", tmp_path, code=2)
+
+
+def test_a_network_of_many_feature_maps_reads_fewer_images_at_a_time(monkeypatch):
+    sizes = []
+    forward = DigitNet.forward
+    monkeypatch.setattr(DigitNet, "forward", lambda self, images: sizes.append(len(images)) or forward(self, images))
+    images = torch.randint(256, (260, 1, 28, 28), dtype=torch.uint8)
+    for channels, expected in ((256, [250, 10]), (512, [125, 125, 10]), (25_600, [2] * 130)):
+        model = build_model(CNNConfig(channels=(channels,), stride=14, pool="none"))
+        assert logits_of(model, images).shape == (260, 10)
+        assert sizes == expected
+        sizes.clear()

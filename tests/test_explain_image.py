@@ -115,6 +115,13 @@ def test_pictures_of_every_mode_are_drawn(mode, tmp_path, digit_files):
     assert np.abs(shown[:, 60:300] - 128).mean() > 60  # ink and paper, not one grey
 
 
+def test_a_picture_whose_name_would_be_a_formula_is_drawn(tmp_path, digit_files):
+    checkpoint = save_network(tmp_path / "net.safetensors", "mlp, no hidden layer")
+    (path := tmp_path / r"$\fr{$.png").write_bytes(digit_files[0].read_bytes())
+    done = explain(path, "--checkpoint", checkpoint, "--output", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+
+
 def test_layer_and_kernel_are_those_that_were_asked_for(tmp_path, digit_files):
     checkpoint = save_network(tmp_path / "net.safetensors", "plain")
     done = explain(digit_files[0], "--checkpoint", checkpoint, "--layer", "block2", "--kernel", 5, "--json")

@@ -3,6 +3,7 @@
 import matplotlib as mpl
 import pytest
 from conftest import run_python
+from matplotlib import cbook
 from PIL import Image
 
 from digitnet.explain.figures import PALETTE, figure_file, shape_text
@@ -34,6 +35,16 @@ def test_a_figure_leaves_nothing_behind(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
     code = "import sys, digitnet.explain.figures; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert run_python("-c", code).returncode == 0
+
+
+@pytest.mark.parametrize("name", [r"$\fr{$", "$x$", "5 $", "a$b$c"])
+def test_what_a_file_is_called_is_no_formula(tmp_path, name):
+    with figure_file(tmp_path / "a.png", title=f"of {name}", source=name, height_in=4) as figure:
+        pass  # a formula that is none raises as it is drawn
+    texts = {text.get_text() for text in (figure._suptitle, figure._supxlabel)}
+    shown = {text.replace(r"\$", "$") for text in texts}
+    assert shown == {f"of {name}", name}
+    assert not any(cbook.is_math_text(text) for text in texts)
 
 
 def test_the_colours_are_all_different():

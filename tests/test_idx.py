@@ -1,11 +1,13 @@
 """IDX files are read exactly, and each way to be wrong is named with what was expected and what was found."""
 
 import gzip
+import os
+import sys
 from contextlib import suppress
 
 import numpy as np
 import pytest
-from conftest import idx_bytes, write_idx, write_part
+from conftest import idx_bytes, run_python, write_idx, write_part
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,13 +35,16 @@ def test_images_and_labels_come_back_as_they_were(tmp_path, place, suffix):
     ("content", "message"),
     [
         (WHOLE[:-7], "truncated: expected 76 bytes for 3x4x5, found 69"),
-        (WHOLE + b"xx", "too long: expected 76 bytes for 3x4x5, found 78"),
+        (WHOLE + b"xx", "too long: expected 76 bytes for 3x4x5, found more"),
         (WHOLE[:10], "truncated: expected a header of 16 bytes, found 10 bytes"),
         (WHOLE[:3], "expected the IDX magic number 0x00000803, found 3 bytes"),
         (b"", "expected the IDX magic number 0x00000803, found 0 bytes"),
         (idx_bytes(LABELS), "expected the IDX magic number 0x00000803, found 0x00000801"),
         (b"<!DOCTYPE html>", "expected the IDX magic number 0x00000803, found 0x3c21444f"),
-        (WHOLE[:4] + b"\xff" * 12, "truncated: expected 79,228,162,458,924,105,385,300,197,391 bytes"),
+        (
+            WHOLE[:4] + b"\xff" * 12,
+            "4294967295x4294967295x4294967295 is too large: the limits are 600,000 images of 4,000,000 pixels",
+        ),
     ],
     ids=["cut", "too long", "header cut", "magic cut", "empty", "labels", "text", "endless"],
 )
@@ -119,3 +124,55 @@ def test_no_images_of_an_impossible_size_are_refused(tmp_path):
     path = write_idx(tmp_path / "images", WHOLE[:4] + bytes(4) + b"\xff" * 8)  # 0 x 4294967295 x 4294967295
     with pytest.raises(DataError, match="images: "):
         read_idx(path, IMAGES_MAGIC)
+
+
+PEAK = """
+import sys
+from pathlib import Path
+from digitnet.data.idx import IMAGES_MAGIC, read_idx
+from digitnet.errors import DataError
+try:
+    read_idx(Path(sys.argv[1]), IMAGES_MAGIC)
+except DataError as error:
+    print(error)
+print(int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) / 1_000)
+"""
+
+
+def bomb(shape, blocks):
+    """A gzip file of a few kilobytes that unpacks to so many times ten megabytes."""
+    head = b"".join(number.to_bytes(4, "big") for number in (IMAGES_MAGIC, *shape))
+    return gzip.compress(head) + gzip.compress(bytes(10_000_000), 9) * blocks
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the peak is read from /proc")
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((3, 4, 5), "too long: expected 76 bytes for 3x4x5, found more"),
+        ((600_000, 28, 28), "truncated: expected 470,400,016 bytes for 600000x28x28, found 200,000,016"),
+        ((5_000_000, 28, 28), "5000000x28x28 is too large: the limits are 600,000 images"),
+        ((2, 10_000, 10_000), "2x10000x10000 is too large"),
+        ((500_000, 40, 40), "500000x40x40 is too large"),
+    ],
+)
+def test_a_bomb_takes_no_memory_beyond_what_its_header_states(tmp_path, shape, message):
+    (tmp_path / "images.gz").write_bytes(bomb(shape, 20))
+    done = run_python("-c", PEAK, tmp_path / "images.gz")
+    assert done.returncode == 0, done.stderr
+    said, peak = done.stdout.splitlines()
+    assert f"images.gz: {message}" in said
+    assert float(peak) < (320 if "truncated" in message else 100)
+
+
+def test_a_file_beyond_the_limit_is_refused_by_its_size(tmp_path):
+    path = write_idx(tmp_path / "images", WHOLE)
+    os.truncate(path, 500_000_001)
+    with pytest.raises(DataError, match="images: larger than 500,000,000 bytes"):
+        read_idx(path, IMAGES_MAGIC)
+
+
+def test_what_is_read_may_be_written_to(tmp_path):
+    images = read_idx(write_idx(tmp_path / "images", WHOLE), IMAGES_MAGIC)
+    images[0] = 7  # torch warns of arrays that it may not write to
+    assert images.flags.writeable

@@ -8,7 +8,7 @@ from conftest import ROOT, run_python
 
 # From the bottom up, a layer a line. A module may import only what stands before it.
 LAYERS = """
-errors values config
+errors values config bombs
 atomic recipes device arrays components hull modes decoding normalise paper sheet ruling marks parts blots ink
 several seams cells layout segments pictures drawing
 data.glyphs data.letters data.templates data.pen data.stream data.strokes data.nondigits
@@ -16,7 +16,7 @@ data.idx data.digits data.augment data.variants data.cache data.mnist
 data.folder data.labelled data.load
 models losses optim metrics stopping state comparison summary capture gauge rejection calibration
 progress journal
-runs checkpoint snapshots evaluation suite
+runs container checkpoint snapshots evaluation suite
 engine training predictor numbers adapting range_test scalars
 explain.figures explain.panels explain.trace explain.activity
 explain.unit.units explain.unit.figure explain.unit.activations
@@ -38,6 +38,7 @@ cli.explain.learning_rate cli.explain.training cli.explain cli
 ORDER = LAYERS.split()
 PICTURES = [
     "modes",
+    "bombs",
     "decoding",
     "normalise",
     "ruling",

@@ -99,3 +99,8 @@ def test_nondigits_are_drawn_from_the_digits_given():
 def test_an_unknown_name_says_what_there_is():
     with pytest.raises(DataError, match="mnits: there is no such data set: expected mnist, strokes or a folder"):
         load_digits("mnits", "train")
+
+
+def test_more_strokes_than_fit_into_the_memory_are_not_drawn():
+    with pytest.raises(DataError, match="of strokes, at most 2,000,000 digits can be drawn, not 1,000,000,000"):
+        load_training("strokes", size=10**9)

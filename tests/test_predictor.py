@@ -1,7 +1,9 @@
 """Every form of a picture gets the same answer, alone or among others, and a list of files can be endless."""
 
 import threading
+from dataclasses import replace
 from itertools import count
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from digitnet.errors import CheckpointError, PictureError
 from digitnet.pictures import Prepared, read_digit, read_prepared
 from digitnet.predictor import BATCH_SIZE, Classifier, Prediction, Unreadable
 from digitnet.rejection import digit_score
+from digitnet.runs import Found
 
 
 @pytest.fixture(scope="module")
@@ -322,3 +325,11 @@ def test_drawings_that_are_no_digits_are_told_from_digits_by_the_network_that_sh
     noise = [Image.fromarray(image).resize((28, 28)) for image in rng.integers(0, 256, (30, 5, 5), dtype=np.uint8)]
     assert sum(answer.accepted for answer in shipped.predict(digit_files)) >= 10
     assert sum(answer.accepted for answer in shipped.predict(noise)) <= 15
+
+
+def test_weights_that_make_no_numbers_are_said_to_be_damaged(classifier):
+    state = classifier.model.state_dict()
+    weights = {name: torch.full_like(t, 3e38) if "weight" in name else t for name, t in state.items()}
+    broken = Classifier(replace(classifier.checkpoint, state=weights), Found(path=Path("best"), name="run"))
+    with pytest.raises(CheckpointError, match="best: its weights are damaged: what it answers is not finite"):
+        broken.predict(np.full((28, 28), 200, np.uint8) * np.eye(28, dtype=np.uint8))

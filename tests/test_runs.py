@@ -140,6 +140,39 @@ def test_a_configuration_that_describes_no_run_is_refused(tmp_path, text, messag
         read_config(tmp_path / "config.toml")
 
 
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a." * 500_000 + "a = 1", "is no configuration file: it is larger than 16,000 bytes"),
+        (".".join("a" * 7_999) + "=1", r"the table \[model\] is missing"),  # a second, where a megabyte takes hours
+        ("a = " + "[" * 10_000, "recursion"),
+        ('[model]\nkind = "mlp"\n[train]\nepochs = 0x' + "f" * 9_000, "not a number of 36,000 bits"),
+        ('[model]\nkind = "mlp"\n[train]\nepochs = ' + "9" * 9_000, r"4300 digits"),
+        ('[model]\nkind = "mlp"\n[train]\nepochs = 1000000001', "epochs must be at most 1000000000, not 1000000001"),
+        ('[model]\nkind = "mlp"\n[train]\nepochs = 1\nextra_strokes = 2000001', "must be at most 2000000"),
+        ('[model]\nkind = "mlp"\n[train]\nepochs = 1\nnondigits = 2000001', "must be at most 2000000"),
+        ('[model]\nkind = "cnn"\nstride = 29\n[train]\nepochs = 1', "stride must be at most 28, not 29"),
+        ('[model]\nkind = "' + "x" * 9_000 + '"\n[train]', "kind must be one of"),
+        ('["' + "x" * 9_000 + '"]\n[model]\n[train]', r"unknown table \[xxx"),
+    ],
+    ids=["long", "dots", "deep", "hexadecimal", "digits", "epochs", "strokes", "nondigits", "stride", "text", "table"],
+)
+def test_a_configuration_beyond_all_measure_is_refused_in_a_line(tmp_path, text, message):
+    (tmp_path / "config.toml").write_text(text)
+    with pytest.raises(UsageError, match=message) as raised:
+        read_config(tmp_path / "config.toml")
+    assert len(str(raised.value)) < 500 + len(str(tmp_path))
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_configuration_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "config.toml")
+    with pytest.raises(UsageError, match="is not an ordinary file"):
+        read_config(tmp_path / "config.toml")
+
+
 def test_a_configuration_that_is_not_there_is_named(tmp_path):
     with pytest.raises(UsageError, match=r"gone\.toml: No such file"):
         read_config(tmp_path / "gone.toml")

@@ -5,7 +5,7 @@ import re
 
 from conftest import ROOT
 
-from digitnet import checkpoint, config, decoding
+from digitnet import config, decoding
 from digitnet.data import idx
 
 TEXT = " ".join((ROOT / "SECURITY.md").read_text().split())
@@ -18,7 +18,7 @@ def trees():
 
 
 def test_limits_are_the_codes():
-    assert f"at most {checkpoint.MAX_HEADER_BYTES:,} bytes and the file at most {checkpoint.MAX_BYTES:,};" in TEXT
+    assert f"at most {container.MAX_HEADER_BYTES:,} bytes and the file at most {container.MAX_BYTES:,};" in TEXT
     assert f"at most {config.MAX_SIZE:,} units or channels, and there are at most {config.MAX_DEPTH} layers" in TEXT
     assert f"At most {idx.MAX_BYTES:,} bytes are read of one, or unpacked" in TEXT
     assert f"More than {decoding.MAX_MEGAPIXELS} million pixels are refused" in TEXT

@@ -10,7 +10,7 @@ import typer
 from digitnet.cli.options import CheckpointOption, DataDirOption, DeviceOption, print_json
 from digitnet.cli.train import run_folder
 from digitnet.config import TrainConfig
-from digitnet.errors import CheckpointError, DataError, ThresholdError, UsageError
+from digitnet.errors import CheckpointError, DataError, ThresholdError, UsageError, printable
 from digitnet.recipes import ADAPT
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def _load_base(reference: str | None, device: torch.device) -> Classifier:
                 f"{name} was itself adapted, and {adapted.source}, from which to start again, {fault}; "
                 "adapt another network, such as --checkpoint pretrained-cnn"
             ) from error
-        note(f"{name} was itself adapted to {adapted.dataset}: starting again from {adapted.source}.")
+        note(printable(f"{name} was itself adapted to {adapted.dataset}: starting again from {adapted.source}."))
     note_checkpoint(classifier)
     return classifier
 

@@ -19,7 +19,7 @@ import typer
 
 from digitnet.cli.options import CheckpointOption, DeviceOption, ReadingPrecisionOption, parse_rate, print_json
 from digitnet.config import REJECT_RATE
-from digitnet.errors import PictureError, ThresholdError, UsageError
+from digitnet.errors import PictureError, ThresholdError, UsageError, printable
 
 if TYPE_CHECKING:
     from digitnet.numbers import NumberPrediction
@@ -175,6 +175,7 @@ def _printer(form: Form, top_k: int, number: bool) -> Callable[[Prediction | Num
     from digitnet.console.answers import number_line, prediction_line, prepared_lines
     from digitnet.predictor import Prediction, Unreadable
 
+    show = printable if sys.stdout.isatty() else str  # a program gets a file's name as it is, a terminal no escapes
     if form == "csv":
         typer.echo(reports.csv_heading(reports.NUMBER_CSV_FIELDS if number else reports.CSV_FIELDS))
 
@@ -182,11 +183,11 @@ def _printer(form: Form, top_k: int, number: bool) -> Callable[[Prediction | Num
         if form == "jsonl":
             typer.echo(json.dumps(reports.answer_report(answer, top_k)))
         elif isinstance(answer, Prediction):
-            typer.echo(reports.csv_row(answer) if form == "csv" else prediction_line(answer, top_k))
+            typer.echo(show(reports.csv_row(answer)) if form == "csv" else prediction_line(answer, top_k))
             if form == "text" and answer.prepared is not None:
                 typer.echo(prepared_lines(answer.prepared))
         elif not isinstance(answer, Unreadable):
-            typer.echo(reports.number_csv_row(answer) if form == "csv" else number_line(answer))
+            typer.echo(show(reports.number_csv_row(answer)) if form == "csv" else number_line(answer))
 
     return print_answer
 

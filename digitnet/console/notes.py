@@ -38,7 +38,7 @@ def note_checkpoint(classifier: Classifier) -> None:
     """Say which network is used, on stderr."""
     record = classifier.checkpoint.record
     adapted = f", adapted to {record.adaptation.dataset}" if record.adaptation else ""
-    note(f"Using {classifier.name} (trained on {record.dataset}{adapted}).")
+    note(printable(f"Using {classifier.name} (trained on {record.dataset}{adapted})."))  # even a line's end is shown
 
 
 def _progress() -> Progress:

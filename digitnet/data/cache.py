@@ -8,13 +8,16 @@ import logging
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
+from digitnet.config import IMAGE_SIZE, NUM_CLASSES
 from digitnet.data.digits import Digits
 from digitnet.data.idx import Part
 from digitnet.errors import printable
@@ -22,6 +25,8 @@ from digitnet.errors import printable
 PATIENCE_S = 3.0  # then a person is told what is waited for
 
 Parts = Mapping[Part, Digits]
+
+MAX_INFO_BYTES = 100_000
 
 
 def cache_dir() -> Path:
@@ -104,16 +109,42 @@ def _store(folder: Path, parts: Parts) -> None:
 
 
 def _read(folder: Path, part: Part) -> Digits | None:
-    try:
-        info = json.loads((folder / "info.json").read_text())[part]
-        # Mode c maps copy-on-write: torch warns of arrays that it may not write to.
-        images = np.load(folder / f"{part}-images.npy", mmap_mode="c", allow_pickle=False)
-        targets = np.load(folder / f"{part}-targets.npy", allow_pickle=False)
-        return Digits(
-            name=info["name"],
-            images=torch.from_numpy(images),
-            targets=torch.from_numpy(targets),
-            fingerprint=info["fingerprint"],
-        )
-    except (OSError, EOFError, ValueError, KeyError, TypeError):  # absent or damaged: built anew
+    paths = folder / "info.json", folder / f"{part}-images.npy", folder / f"{part}-targets.npy"
+    if not all(path.is_file() for path in paths):
         return None
+    try:
+        return _read_files(*paths, part)
+    except Exception:  # damaged, by which json and NumPy may raise anything: built anew
+        return None
+
+
+def _read_files(info_path: Path, images_path: Path, targets_path: Path, part: Part) -> Digits:
+    """Map a part into memory; the files are where anybody may write, so what they hold is checked.
+
+    Raises:
+        ValueError: They hold no digits.
+    """
+    with info_path.open("rb") as stream:
+        info = json.loads(stream.read(MAX_INFO_BYTES))[part]
+    images, targets = _map(images_path), _map(targets_path).copy()
+    digits = images.dtype == np.uint8 and images.shape == (len(targets), 1, IMAGE_SIZE, IMAGE_SIZE)
+    labels = targets.dtype == np.int64 and targets.ndim == 1 and targets.size > 0
+    if not (digits and labels and targets.min() >= 0 and targets.max() < NUM_CLASSES):
+        raise ValueError(f"{images_path} holds {images.dtype} {images.shape}")
+    if not isinstance(info["name"], str) or not isinstance(info["fingerprint"], str):
+        raise ValueError(f"{info_path} holds {info}")
+    return Digits(
+        name=info["name"],
+        images=torch.from_numpy(images),
+        targets=torch.from_numpy(targets),
+        fingerprint=info["fingerprint"],
+    )
+
+
+def _map(path: Path) -> npt.NDArray[Any]:
+    """Map an array's file into memory, which takes none for what its header alone says is there."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        # Mode c maps copy-on-write: torch warns of arrays that it may not write to.
+        array: npt.NDArray[Any] = np.load(path, mmap_mode="c", allow_pickle=False)
+    return array

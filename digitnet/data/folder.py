@@ -73,7 +73,7 @@ def _read_idx_folder(folder: Path, part: Part) -> Pictures | None:
     images, labels = read_pair(images_path, labels_path)
     if images.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE):
         images = np.stack([_normalise(image, f"{images_path}, image {i}") for i, image in enumerate(images)])
-    return images.copy(), labels.tolist()
+    return images, labels.tolist()
 
 
 def _read_class_folders(folder: Path, part: Part) -> Pictures:

@@ -6,10 +6,11 @@ Source: http://yann.lecun.com/exdb/mnist/ (the section on file formats).
 from __future__ import annotations
 
 import gzip
+import io
 import math
 import zlib
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,10 @@ from digitnet.errors import DataError
 Part = Literal["train", "test"]
 
 IMAGES_MAGIC, LABELS_MAGIC = 0x803, 0x801  # unsigned bytes in three dimensions, and in one
-MAX_BYTES = 4_000_000_000
+MAX_BYTES = 500_000_000  # 600,000 images of 28x28; what a gzip file of a thousandth of that may unpack to
+BLOCK = 1_000_000  # bytes at a time: gzip makes them elsewhere first
+MAX_IMAGES = 600_000
+MAX_PIXELS = 4_000_000  # of one image
 STEMS: dict[Part, str] = {"train": "train", "test": "t10k"}
 
 
@@ -71,42 +75,49 @@ def read_idx(path: Path, magic: int) -> npt.NDArray[np.uint8]:
     Raises:
         DataError: The magic number or the length is not what it should be; says which was found.
     """
-    data = _read_bytes(path)
-    dimensions = magic & 0xFF
-    header = 4 + 4 * dimensions
-    found = int.from_bytes(data[:4], "big")
-    if len(data) < 4 or found != magic:
-        shown = f"0x{found:08x}" if len(data) >= 4 else f"{len(data)} bytes"
-        raise DataError(f"{path}: expected the IDX magic number 0x{magic:08x}, found {shown}")
-    if len(data) < header:
-        raise DataError(f"{path}: truncated: expected a header of {header} bytes, found {len(data)} bytes")
-    shape = tuple(int.from_bytes(data[i : i + 4], "big") for i in range(4, header, 4))
-    expected = header + math.prod(shape)
-    if len(data) != expected:
-        fault = "truncated" if len(data) < expected else "too long"
-        raise DataError(f"{path}: {fault}: expected {expected:,} bytes for {_by(shape)}, found {len(data):,}")
     try:
-        return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
-    except ValueError as error:  # no images, but of a size that cannot be
-        raise DataError(f"{path}: expected images, found a shape of {shape}") from error
-
-
-def _by(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape))
-
-
-def _read_bytes(path: Path) -> bytes:
-    try:
-        if path.suffix != ".gz":
-            if path.stat().st_size > MAX_BYTES:
-                raise DataError(f"{path}: larger than {MAX_BYTES:,} bytes")
-            return path.read_bytes()
-        with gzip.open(path) as stream:
-            data = stream.read(MAX_BYTES + 1)
+        if path.stat().st_size > MAX_BYTES:
+            raise DataError(f"{path}: larger than {MAX_BYTES:,} bytes")
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+            return _read_array(path, cast(io.BufferedIOBase, stream), magic)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{path}: damaged or truncated gzip file: {error}") from error
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}") from error
-    if len(data) > MAX_BYTES:
-        raise DataError(f"{path}: unpacks to more than {MAX_BYTES:,} bytes")
-    return data
+
+
+def _read_array(path: Path, stream: io.BufferedIOBase, magic: int) -> npt.NDArray[np.uint8]:
+    """Read a header, and as many bytes as it states: what a small gzip file unpacks to may be endless."""
+    dimensions = magic & 0xFF
+    header = 4 + 4 * dimensions
+    head = stream.read(header)
+    found = int.from_bytes(head[:4], "big")
+    if len(head) < 4 or found != magic:
+        shown = f"0x{found:08x}" if len(head) >= 4 else f"{len(head)} bytes"
+        raise DataError(f"{path}: expected the IDX magic number 0x{magic:08x}, found {shown}")
+    if len(head) < header:
+        raise DataError(f"{path}: truncated: expected a header of {header} bytes, found {len(head)} bytes")
+    shape = tuple(int.from_bytes(head[i : i + 4], "big") for i in range(4, header, 4))
+    size = math.prod(shape)
+    if shape[0] > MAX_IMAGES or math.prod(shape[1:]) > MAX_PIXELS or size > MAX_BYTES:
+        limits = f"{MAX_IMAGES:,} images of {MAX_PIXELS:,} pixels, {MAX_BYTES:,} bytes in all"
+        raise DataError(f"{path}: {_by(shape)} is too large: the limits are {limits}")
+    data = _read_at_most(stream, size + 1)
+    if len(data) != size:
+        fault = "truncated" if len(data) < size else "too long"
+        length = f"{header + len(data):,}" if len(data) < size else "more"
+        raise DataError(f"{path}: {fault}: expected {header + size:,} bytes for {_by(shape)}, found {length}")
+    return data.reshape(shape)
+
+
+def _read_at_most(stream: io.BufferedIOBase, size: int) -> npt.NDArray[np.uint8]:
+    """Read up to so many bytes; what a lying header states beyond those that are there takes no memory."""
+    data = np.empty(size, np.uint8)
+    filled = 0
+    while read := stream.readinto(data[filled : filled + BLOCK].data):
+        filled += read
+    return data[:filled]
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))

@@ -62,13 +62,18 @@ def figure_file(path: Path, *, title: str, source: str, height_in: float) -> Ite
     with mpl.rc_context(STYLE):  # which puts back what was set
         within = ConstrainedLayoutEngine(rect=(MARGIN, MARGIN, 1 - 2 * MARGIN, 1 - 2 * MARGIN))
         figure = Figure(figsize=(WIDTH_IN, height_in), dpi=DPI, layout=within)
-        figure.suptitle(title)
-        figure.supxlabel(source, fontsize=11, color="#444444")
+        figure.suptitle(without_math(title))
+        figure.supxlabel(without_math(source), fontsize=11, color="#444444")
         yield figure
         data = io.BytesIO()
         figure.savefig(data, format="png", metadata={"Software": None})  # the same bytes from the same numbers
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, data.getvalue())
+
+
+def without_math(text: str) -> str:
+    r"""Let matplotlib take a text as it is: a file may be called $\x$, which would be a formula, and a wrong one."""
+    return text.replace("$", r"\$")
 
 
 def shape_text(shape: Sequence[int]) -> str:

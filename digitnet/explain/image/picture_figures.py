@@ -12,7 +12,7 @@ from matplotlib.gridspec import SubplotSpec
 from digitnet.drawing import decimals_apart, describe, fixed, probability_text
 from digitnet.errors import printable
 from digitnet.explain.activity import most_active
-from digitnet.explain.figures import AMOUNT, BLUE, INK, ORANGE, figure_file, shape_text
+from digitnet.explain.figures import AMOUNT, BLUE, INK, ORANGE, figure_file, shape_text, without_math
 from digitnet.explain.panels import bare, counted, write_beside
 from digitnet.modes import grey, reduce_to
 
@@ -40,7 +40,7 @@ def draw_picture(path: Path, explanation: Explanation, read: Image.Image, name: 
         upper, lower = figure.subfigures(2, 1, height_ratios=[1, 2.75], squeeze=False)[:, 0]
         axes = upper.subplots(1, 3)
         axes[0].imshow(_as_read(read), cmap=INK, vmin=0, vmax=1)
-        axes[0].set_title(f"as read: {printable(Path(name).name)[:28]}")
+        axes[0].set_title(without_math(f"as read: {printable(Path(name).name)[:28]}"))
         axes[1].imshow(e.pixels.numpy(), cmap=INK, vmin=0, vmax=255)
         axes[1].set_title("made like MNIST: 28 x 28, 0 to 255")
         shown = axes[2].imshow((e.pixels.numpy() / 255 - e.mean) / e.std, cmap=INK)
