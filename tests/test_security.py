@@ -5,7 +5,7 @@ import re
 
 from conftest import ROOT
 
-from digitnet import config, decoding
+from digitnet import config, container, decoding
 from digitnet.data import idx
 
 TEXT = " ".join((ROOT / "SECURITY.md").read_text().split())
