@@ -36,7 +36,8 @@ COMMAND = typer.main.get_command(app)  # once: it takes longer than most lines d
 STDIN = b"7.png\nmissing.png\n"
 CODES = {0, 1, 2, 3, 4, 130}  # and 141, where the reader of stdout has gone, as none does here
 SMALL: dict[Part, int] = {"train": 200, "test": 60}  # strokes, where no size is named
-LIMIT_S = 0.5  # a line that is right by chance is interrupted then, as by Ctrl-C
+LIMIT_S = 0.5  # of processor time: a line that is right by chance is interrupted then, as by Ctrl-C
+WAIT_S = 10.0  # by the clock, for a line that waits
 MEMORY_BYTES = 4 << 30  # above what is used at the start; a network that needs more is refused, not swapped
 PATIENCE_S = 10.0  # Python swallows an interrupt that comes while it frees an object: once more, then
 DEAD_PROXY = "http://127.0.0.1:9"  # the discard port: refused at once
@@ -112,6 +113,8 @@ def _text(stream: io.TextIOWrapper) -> str:
 
 def faults(arguments: Sequence[str], result: Ended) -> Iterator[str]:
     """Name what is wrong with how a command line ended."""
+    if result.error is not None and result.interrupted:
+        return  # of code that is broken off in the middle, anything may come
     if result.error is not None:
         where = traceback.extract_tb(result.error.__traceback__)[-1]
         yield f"{type(result.error).__name__}: {result.error} ({where.filename}:{where.lineno})"
@@ -241,10 +244,13 @@ def _interrupted(after_s: float) -> Iterator[list[int]]:
         alarms.append(number)
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, after_s, PATIENCE_S)
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGALRM, signal.SIGPROF)}
+    signal.setitimer(signal.ITIMER_PROF, after_s, PATIENCE_S)
+    signal.setitimer(signal.ITIMER_REAL, max(WAIT_S, after_s), PATIENCE_S)
     try:
         yield alarms
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        for timer in (signal.ITIMER_PROF, signal.ITIMER_REAL):
+            signal.setitimer(timer, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
