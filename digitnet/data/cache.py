@@ -42,16 +42,19 @@ def cached(key: str, part: Part, build: Callable[[], Parts]) -> Digits:
     lock = FileLock(folder.parent / f"{key}.lock")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        held = lock.acquire()
+        lock.acquire()
     except OSError:  # a read-only home
         return build()[part]
-    with held:
+    try:
         if (digits := _read(folder, part)) is not None:  # another process was first
             return digits
         parts = build()
         with contextlib.suppress(OSError):  # a full disk
             _store(folder, parts)
-    return parts[part]
+        return parts[part]
+    finally:
+        with contextlib.suppress(OSError):  # of a disk that fails: the digits are there all the same
+            lock.release()
 
 
 def _store(folder: Path, parts: Parts) -> None:
