@@ -17,7 +17,7 @@ data.folder data.labelled data.load
 models losses optim metrics stopping state comparison summary capture gauge rejection calibration
 progress journal
 runs checkpoint snapshots evaluation suite
-engine training predictor numbers adapting range_test scalars
+engine training verification predictor numbers adapting range_test scalars
 explain.figures explain.panels explain.trace explain.activity
 explain.unit.units explain.unit.figure explain.unit.activations
 explain.step.calculus explain.step.toy explain.step.rules explain.step.steps explain.step.figures
@@ -27,10 +27,10 @@ explain.image.picture_figures explain.image.layer_figures explain.image.answer_f
 explain.image.gallery
 explain.training.curves explain.training.rates explain.training.epochs explain.training.strips
 explain.evaluation.mistakes explain.evaluation.figures explain.evaluation.page explain.evaluation.report
-console.tables console.notes console.answers console.networks console.evaluations reports
+console.tables console.notes console.answers console.networks console.evaluations console.verification reports
 console.diagrams console.units console.steps console.explanations console.rates console.epochs
 cli.options cli.train_options cli.configuration cli.interruption cli.resuming
-cli.train cli.adapt cli.eval cli.predict cli.info
+cli.train cli.adapt cli.eval cli.predict cli.info cli.verify
 cli.explain.options cli.explain.unit cli.explain.step cli.explain.image
 cli.explain.learning_rate cli.explain.training cli.explain cli
 """
@@ -131,6 +131,7 @@ from contextlib import redirect_stdout, suppress
 import digitnet
 heavy = {heavy}
 for arguments in (["--help"], ["train", "--help"], ["eval", "--help"], ["predict", "--help"], ["adapt", "--help"],
+                  ["verify", "--help"], ["verify"],
                   ["info", "--help"], ["explain"], ["explain", "--help"], ["explain", "unit", "--help"],
                   ["explain", "unit", "--nonsense"], ["explain", "image", "--help"], ["explain", "image"],
                   ["explain", "step", "--help"], ["explain", "learning-rate", "--help"],

@@ -26,6 +26,7 @@ from digitnet.cli.explain import explain_app
 from digitnet.cli.info import info
 from digitnet.cli.predict import predict
 from digitnet.cli.train import train
+from digitnet.cli.verify import verify
 from digitnet.errors import DigitnetError, UsageError, printable
 
 READER_GONE = 141  # as a shell says of what SIGPIPE ended: 128 and the signal's number, as 130 is of Ctrl-C's
@@ -112,6 +113,7 @@ app.command("eval")(evaluate)
 app.command("predict")(predict)
 app.command("adapt")(adapt)
 app.command("info")(info)
+app.command("verify")(verify)
 app.add_typer(explain_app, name="explain")
 
 
