@@ -70,7 +70,7 @@ class _Ordeal:
         """Make the undisturbed run of a recipe, where there is none yet, and take its time; return its folder."""
         output = self.place / f"reference-{RECIPES.index(recipe)}-{real}"
         if (recipe, real) not in self.lives:
-            forked(int).join()  # by then all is imported, and no more of the time that is taken
+            forked(_nothing).join()  # by then all is imported, and no more of the time that is taken
             started = time.time()
             ended = run(arguments(recipe, output), self.place / "log", real=real)
             if ended.code != 0:
@@ -136,3 +136,7 @@ def _where(folder: Path) -> str:
     if not states:
         return "before_the_first_state"
     return "after_the_last_step" if load_snapshot(states[-1]).state.position.stop else "between"
+
+
+def _nothing() -> None:
+    """Do nothing, in a process of its own."""
