@@ -143,6 +143,9 @@ def main() -> None:
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 (for as long as we live)
     try:
         app(prog_name=os.environ.get("DIGITNET_PROG", "digitnet"))
+    except KeyboardInterrupt:  # while the commands are made ready
+        typer.echo("error: interrupted", err=True)
+        sys.exit(130)
     except SystemExit as end:
         if "torch" in sys.modules and isinstance(end.code, int):
             _end_at_once(end.code)
