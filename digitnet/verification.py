@@ -5,31 +5,30 @@ from __future__ import annotations
 import csv
 import math
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
 from digitnet import __version__
 from digitnet.checkpoint import Checkpoint, load_checkpoint
-from digitnet.config import RunConfig, TrainConfig
+from digitnet.config import RunConfig
 from digitnet.data.digits import Digits
-from digitnet.data.load import add_strokes, load_nondigits, load_training
+from digitnet.data.load import load_training
 from digitnet.device import choose_device, choose_precision, use_deterministic_algorithms
-from digitnet.engine import HASHED_STEPS, fit
-from digitnet.errors import CheckpointError, DigitnetError, NotFiniteError, UsageError
+from digitnet.engine import HASHED_STEPS
+from digitnet.errors import CheckpointError, DigitnetError, UsageError
 from digitnet.evaluation import evaluate
 from digitnet.losses import build_loss
 from digitnet.models import place
-from digitnet.progress import StateResult
 from digitnet.recipes import FREE, GROWING
+from digitnet.retraining import retrain_first_steps
 from digitnet.runs import BEST, CONFIG, LAST, METRICS, read_config
 from digitnet.snapshots import Snapshot, find_states, load_newest, load_snapshot
 from digitnet.state import hash_tensors
-from digitnet.training import new_model
 
 Verdict = Literal["ok", "differs", "warning", "unchecked"]
 LOSS_TOLERANCE = 1e-5  # relative: another processor of the same kind rounds otherwise
@@ -74,7 +73,7 @@ def verify_run(folder: Path, *, data_dir: Path | None = None) -> Verification:
     newest = load_newest(folder)
     if (snapshot := newest.snapshot) is None:
         raise CheckpointError("; ".join(newest.damaged) or f"{folder} holds no state of a run: nothing to compare with")
-    checks = list(_check_states(newest.damaged))
+    checks = [_check("state files", "whole", "; ".join(newest.damaged) or "whole")]
     checks += _check_files(folder, snapshot)
     checks += _check_versions(snapshot)
     with _threads_of(snapshot):
@@ -89,10 +88,6 @@ def _check(name: str, expected: object, found: object, *, otherwise: Verdict = "
 
 def _unchecked(name: str, expected: str, found: str) -> Check:
     return Check(name=name, verdict="unchecked", expected=expected, found=found)
-
-
-def _check_states(damaged: tuple[str, ...]) -> Iterator[Check]:
-    yield _check("state files", "whole", "; ".join(damaged) or "whole")
 
 
 # The files, which need no data and no training.
@@ -118,29 +113,29 @@ def _check_config(path: Path, expected: RunConfig) -> Check:
     except UsageError as error:
         return _check(CONFIG, "that of the state", str(error))
     # Longer than the state says: a run that was to go on so, and was ended before it had saved anything.
-    otherwise: Verdict = "warning" if _fixed(found) == _fixed(expected) else "differs"
+    otherwise: Verdict = "warning" if _as_long_as(found, expected) == expected else "differs"
     return _check(CONFIG, *_differing(expected, found), otherwise=otherwise)
 
 
-def _fixed(config: RunConfig) -> tuple[Any, ...]:
-    """Return what of a configuration cannot change when a run goes on."""
-    rule = {name: value for name, value in vars(config.train).items() if name not in (*GROWING, *FREE)}
-    return config.model, rule
+def _as_long_as(config: RunConfig, other: RunConfig) -> RunConfig:
+    """Return a configuration with what may change when a run goes on taken from another."""
+    return replace(config, train=replace(config.train, **{n: getattr(other.train, n) for n in (*GROWING, *FREE)}))
 
 
 def _differing(expected: RunConfig, found: RunConfig) -> tuple[str, str]:
     """Show where two configurations differ, in the words of each."""
-    names = ("the same", "the same")
     if expected.kind != found.kind:
         return expected.kind, found.kind
     pairs = [
-        (name, value, getattr(theirs, name))
-        for ours, theirs in ((expected.model, found.model), (expected.train, found.train))
-        for name, value in vars(ours).items()
-        if value != getattr(theirs, name)
+        (name, value, getattr(other, name))
+        for one, other in ((expected.model, found.model), (expected.train, found.train))
+        for name, value in vars(one).items()
+        if value != getattr(other, name)
     ]
-    shown = (", ".join(f"{p[0]} {p[side]}" for p in pairs) for side in (1, 2))
-    return (next(shown), next(shown)) if pairs else names
+    if not pairs:
+        return "the same", "the same"
+    ours, theirs = (", ".join(f"{pair[0]} {pair[side]}" for pair in pairs) for side in (1, 2))
+    return ours, theirs
 
 
 def _check_metrics(path: Path, snapshot: Snapshot) -> Check:
@@ -162,12 +157,10 @@ def _check_metrics(path: Path, snapshot: Snapshot) -> Check:
 
 
 def _check_checkpoint(name: str, checkpoint: Checkpoint, folder: Path, snapshot: Snapshot) -> Iterator[Check]:
-    record, origin = checkpoint.record, snapshot.origin
-    fixed = (_fixed(snapshot.config), origin.fingerprint, origin.split_hash, origin.train_size)
-    if fixed != (_fixed(checkpoint.config), record.fingerprint, record.split_hash, record.train_size):
-        shown = _differing(snapshot.config, checkpoint.config)
-        data = f"data {origin.fingerprint}", f"data {record.fingerprint}"
-        yield _check(f"{name}: made by", *(f"{mine}; {theirs}" for mine, theirs in zip(shown, data, strict=True)))
+    record = checkpoint.record
+    made = _differing(snapshot.config, _as_long_as(checkpoint.config, snapshot.config))
+    data = [f"data {o.fingerprint}, split {o.split_hash}, {o.train_size:,} images" for o in (snapshot.origin, record)]
+    yield _check(f"{name}: made by", *(f"{one}, of {other}" for one, other in zip(made, data, strict=True)))
     rows = [row for row in snapshot.journal.epochs if name == LAST or row.best]
     if rows and record.epoch <= snapshot.state.position.epoch:
         yield _check(f"{name}: epoch", rows[-1].epoch, record.epoch)
@@ -254,7 +247,7 @@ def _check_first_steps(
     if len(expected) > len(HASHED_STEPS) or planned < 1:
         yield _check("first steps", "as a run has them", f"{len(expected)} of {planned}")
         return
-    found = _retrain(snapshot, train, validation, device, dtype)
+    found = retrain_first_steps(snapshot, train, validation, device, dtype)
     for step, mine, theirs in zip(HASHED_STEPS, expected, found, strict=False):
         if mine != theirs:
             yield _check("first steps", f"step {step}: weights {mine}", f"step {step}: weights {theirs}")
@@ -265,40 +258,3 @@ def _check_first_steps(
         return
     said = f"the same weights after {', '.join(map(str, HASHED_STEPS[: len(expected)]))}"
     yield _check("first steps", said, said)
-
-
-def _retrain(
-    snapshot: Snapshot, train: Digits, validation: Digits, device: torch.device, dtype: torch.dtype
-) -> tuple[str, ...]:
-    position, rule = snapshot.state.position, _rule_of_then(snapshot)
-    digits = add_strokes(train, rule.extra_strokes).to(device)
-    nondigits = load_nondigits(train, rule.nondigits).to(device) if rule.nondigits else None
-    model = place(new_model(snapshot.config, train), device)
-
-    def run(due: Callable[[int], bool], resume: Any = None) -> Iterator[Any]:
-        return fit(model, digits, validation.to(device), rule, dtype, nondigits, resume=resume, save_due=due)
-
-    beginning: StateResult = next(run(lambda _: False))  # before the first step
-    # Where training went back, the steps after that were made at half the rate, and so they are here.
-    resume = replace(beginning.state, position=replace(beginning.state.position, rollbacks=position.rollbacks))
-    last = HASHED_STEPS[len(position.hashes) - 1]
-    hashes: tuple[str, ...] = ()
-    with suppress(NotFiniteError):
-        for result in run(lambda step: step in HASHED_STEPS, resume):
-            if isinstance(result, StateResult):
-                hashes = result.state.position.hashes
-                if result.state.position.step >= last:
-                    break
-    return hashes
-
-
-def _rule_of_then(snapshot: Snapshot) -> TrainConfig:
-    """Return the rule of the first steps: by the length that the run began with, and without what ends it sooner."""
-    return replace(
-        snapshot.config.train,
-        epochs=None,
-        steps=snapshot.state.position.planned,
-        patience=None,
-        until_accuracy=None,
-        time_budget_s=None,
-    )

@@ -9,8 +9,9 @@ from digitnet import runs
 from digitnet.checkpoint import load_checkpoint
 from digitnet.runs import LAST, METRICS
 from digitnet.snapshots import find_states
-from torture import saves
 from torture.kills import kills
+from torture.refusals import BY_KERNEL, IN_PYTHON, may_trace
+from torture.saves import inject
 from torture.trainings import NAME, RECIPES, arguments, differences, run
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals and forks are POSIX's")
@@ -68,16 +69,16 @@ def test_a_command_that_is_killed_is_seen_to_be(tmp_path):
 
 
 def test_no_refused_call_costs_what_was_saved(tmp_path):
-    outcome = saves.inject(saves.IN_PYTHON, 10_000, 0, tmp_path)
+    outcome = inject(IN_PYTHON, 10_000, 0, tmp_path)
     assert outcome.passed, outcome.failures
     assert outcome.trials == outcome.figures["of"] > 100
 
 
 @pytest.mark.skipif(not shutil.which("strace"), reason="needs strace")
 def test_nor_does_one_that_the_kernel_refuses(tmp_path):
-    if not saves.may_trace(tmp_path):
+    if not may_trace(tmp_path):
         pytest.skip("no leave to trace processes")
-    outcome = saves.inject(saves.BY_KERNEL, 4, 0, tmp_path)
+    outcome = inject(BY_KERNEL, 4, 0, tmp_path)
     assert outcome.passed, outcome.failures
 
 
@@ -88,6 +89,6 @@ def test_a_save_that_is_not_atomic_is_found_out(tmp_path, monkeypatch):
             stream.flush()
 
     monkeypatch.setattr(runs, "write_atomically", write)
-    outcome = saves.inject(saves.IN_PYTHON, 10_000, 0, tmp_path)
+    outcome = inject(IN_PYTHON, 10_000, 0, tmp_path)
     assert any("cannot be read" in failure for failure in outcome.failures)
     assert {failure.split(":")[0] for failure in outcome.failures} == {"metrics", "config"}

@@ -180,6 +180,7 @@ CHANGES = {
     "an accuracy": (lambda f: change_record(f, validation_accuracy=1.0), f"{BEST}: validation"),
     "an epoch": (lambda f: change_record(f, epoch=1, step=1), f"{BEST}: epoch"),
     "the data of a checkpoint": (lambda f: change_record(f, fingerprint="0"), f"{BEST}: made by"),
+    "the size of its data": (lambda f: change_record(f, train_size=7), f"{BEST}: made by"),
     "no best": (lambda f: (f / BEST).unlink(), BEST),
     "a cut checkpoint": (lambda f: (f / LAST).write_bytes((f / LAST).read_bytes()[:-9]), LAST),
     "config.toml": (lambda f: replace_text(f / CONFIG, "batch_size = 16", "batch_size = 15"), CONFIG),

@@ -43,7 +43,7 @@ TIMES = ("images_per_s", "elapsed_s")  # what differs each time
 PATIENCE_S = 300.0
 
 PRELOADED = [
-    "torture.saves", "digitnet.cli", "digitnet.training", "digitnet.data.strokes", "digitnet.data.nondigits",
+    "torture.refusals", "digitnet.cli", "digitnet.training", "digitnet.data.strokes", "digitnet.data.nondigits",
     "digitnet.explain.training.curves", "digitnet.explain.panels", "digitnet.console.networks", "digitnet.reports",
     "matplotlib.backends.backend_agg", "filelock", "rich.progress",
 ]  # fmt: skip
