@@ -25,8 +25,18 @@ def write_atomically(path: Path, data: bytes) -> None:
     """Write a file under a temporary name beside it, flush it to disk, and rename it into place.
 
     Raises:
-        OSError: The disk is full or the folder cannot be written; what was at ``path`` before is still there.
+        OSError: The disk is full or the folder cannot be written; it names ``path``, where what was before is still
+            there, or the new file is whole.
     """
+    try:
+        _replace(path, data)
+        _sync_folder(path.parent)
+    except OSError as error:  # of which some know the temporary name, and write() and fsync() none
+        error.filename, error.filename2 = str(path), None
+        raise
+
+
+def _replace(path: Path, data: bytes) -> None:
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=REMNANT, dir=path.parent)
     temporary = Path(name)
     try:
@@ -36,12 +46,9 @@ def write_atomically(path: Path, data: bytes) -> None:
             os.fsync(stream.fileno())
         temporary.chmod(0o666 & ~_umask())  # mkstemp's files are for their owner alone
         temporary.replace(path)
-    except BaseException as error:
+    except BaseException:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:  # write() and fsync() know no name
-            error.filename = str(path)
         raise
-    _sync_folder(path.parent)
 
 
 def remove_remnants(folder: Path) -> None:

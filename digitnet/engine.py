@@ -193,7 +193,7 @@ class _Trainer:
         self._steps_per_epoch = -(-len(digits) // config.batch_size)
         self._total_steps = config.total_steps(self._steps_per_epoch)
         self.epochs = -(-self._total_steps // self._steps_per_epoch)
-        self._position = Position()
+        self._position = Position(planned=self._total_steps)
         if resume:
             self._restore(resume)
 
@@ -265,7 +265,7 @@ class _Trainer:
         self._position = replace(self._position, step=step)
         if self._device.type == "cpu":  # where to look costs nothing
             self.check(self._loss_sum.item(), step)
-        if hashing and step in HASHED_STEPS:
+        if hashing and step in HASHED_STEPS and self._position.planned == self._total_steps:
             hashed = hash_tensors(self._trained.state_dict())
             self._position = replace(self._position, hashes=(*self._position.hashes, hashed))
 

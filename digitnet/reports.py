@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from digitnet.predictor import Classifier, Prediction, Unreadable
     from digitnet.suite import SuiteRow
     from digitnet.summary import Layer
+    from digitnet.verification import Verification
 
 CSV_FIELDS = ("path", "digit", "confidence", *(f"p{digit}" for digit in range(10)), "accepted", "reason")
 NUMBER_CSV_FIELDS = ("path", "number", "confidence", "accepted", "reason")
@@ -37,6 +38,16 @@ def run_report(folder: Path, checkpoint: Checkpoint, ending: Ending, curves: Pat
     ended = {"epochs_run": ending.epoch, "stop": ending.stop, "total_s": ending.elapsed_s}
     drawn = {"curves": str(curves) if curves else None}
     return {"checkpoint": str(folder / BEST), **drawn, **ended, **_checkpoint(checkpoint)}
+
+
+def verification_report(verification: Verification) -> dict[str, Any]:
+    """Describe what came of verifying a run; it agrees where every check was made and none differs."""
+    return {
+        "run": str(verification.folder),
+        "step": verification.step,
+        "agrees": not (verification.named("differs") or verification.named("unchecked")),
+        "checks": [asdict(check) for check in verification.checks],
+    }
 
 
 def adaptation_report(

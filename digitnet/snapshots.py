@@ -52,7 +52,7 @@ class Origin:
     python: str
     torch: str
     digitnet: str
-    """The versions."""
+    """The versions that it began with; each checkpoint says which made it."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

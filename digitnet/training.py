@@ -106,7 +106,7 @@ class _Run:
         self._device = choose_device(rule.device)
         self._dtype = choose_precision(rule.precision, self._device)
         use_deterministic_algorithms(rule.deterministic)
-        self._origin = _origin(train, self._device, self._dtype)
+        self._origin = resume.origin if resume else _origin(train, self._device, self._dtype)
         self._journal = resume.journal if resume else Journal()
         self._state = resume.state if resume else None
         self._digits = add_strokes(train, rule.extra_strokes).to(self._device)

@@ -17,6 +17,7 @@ from conftest import digitnet_command, run_python, save_png
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
+from digitnet import cli
 from digitnet.cli import app
 from digitnet.cli.train import train
 from digitnet.config import CNNConfig, MLPConfig, TrainConfig
@@ -578,3 +579,15 @@ def test_the_version_and_the_help():
     assert invoke("--version").stdout.startswith("digitnet 0.")
     for command in ("train", "eval", "predict", "info"):
         assert f"Usage: digitnet {command} " in invoke(command, "-h").stdout
+
+
+def test_ctrl_c_before_a_command_begins_is_one_line(monkeypatch, capsys):
+    def interrupt(**_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "app", interrupt)
+    monkeypatch.setattr("gc.set_threshold", lambda _: None)  # which is for a process of its own
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 130
+    assert capsys.readouterr().err == "error: interrupted\n"

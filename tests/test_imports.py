@@ -17,7 +17,7 @@ data.folder data.labelled data.load
 models losses optim metrics stopping state comparison summary capture gauge rejection calibration
 progress journal
 runs container checkpoint snapshots evaluation suite
-engine training predictor numbers adapting range_test scalars
+engine training retraining verification predictor numbers adapting range_test scalars
 explain.figures explain.panels explain.trace explain.activity
 explain.unit.units explain.unit.figure explain.unit.activations
 explain.step.calculus explain.step.toy explain.step.rules explain.step.steps explain.step.figures
@@ -28,10 +28,10 @@ explain.image.gallery
 explain.training.curves explain.training.rates explain.training.epochs explain.training.strips
 explain.evaluation.mistakes explain.evaluation.figures explain.evaluation.page explain.evaluation.report
 doctor.check doctor.software doctor.machine doctor.files doctor.examination
-console.tables console.notes console.answers console.networks console.evaluations reports
+console.tables console.notes console.answers console.networks console.evaluations console.verification reports
 console.diagrams console.units console.steps console.explanations console.rates console.epochs console.doctor
 cli.options cli.train_options cli.configuration cli.interruption cli.resuming
-cli.train cli.adapt cli.eval cli.predict cli.info cli.doctor
+cli.train cli.adapt cli.eval cli.predict cli.info cli.doctor cli.verify
 cli.explain.options cli.explain.unit cli.explain.step cli.explain.image
 cli.explain.learning_rate cli.explain.training cli.explain cli
 """
@@ -140,7 +140,7 @@ from contextlib import redirect_stdout, suppress
 import digitnet
 heavy = {heavy}
 for arguments in (["--help"], ["train", "--help"], ["eval", "--help"], ["predict", "--help"], ["adapt", "--help"],
-                  ["info", "--help"], ["doctor", "--help"],
+                  ["info", "--help"], ["doctor", "--help"], ["verify", "--help"], ["verify"],
                   ["explain"], ["explain", "--help"], ["explain", "unit", "--help"],
                   ["explain", "unit", "--nonsense"], ["explain", "image", "--help"], ["explain", "image"],
                   ["explain", "step", "--help"], ["explain", "learning-rate", "--help"],

@@ -260,9 +260,11 @@ def wait_for(condition, limit_s=60):
         time.sleep(0.01)
 
 
-def test_before_training_begins_a_signal_ends_all():
-    with interruption.Interruption(), pytest.raises(KeyboardInterrupt):
-        signal.raise_signal(signal.SIGINT)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_before_training_begins_a_signal_ends_all(number, code):
+    with interruption.Interruption(), pytest.raises(InterruptedRunError, match=r"^interrupted$") as raised:
+        signal.raise_signal(number)
+    assert raised.value.exit_code == code
 
 
 def test_a_second_signal_ends_at_once():

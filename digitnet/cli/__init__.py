@@ -27,6 +27,7 @@ from digitnet.cli.explain import explain_app
 from digitnet.cli.info import info
 from digitnet.cli.predict import predict
 from digitnet.cli.train import train
+from digitnet.cli.verify import verify
 from digitnet.errors import DigitnetError, UsageError, printable
 
 READER_GONE = 141  # as a shell says of what SIGPIPE ended: 128 and the signal's number, as 130 is of Ctrl-C's
@@ -126,6 +127,7 @@ app.command("predict")(predict)
 app.command("adapt")(adapt)
 app.command("info")(info)
 app.command("doctor")(doctor)
+app.command("verify")(verify)
 app.add_typer(explain_app, name="explain")
 
 
@@ -155,6 +157,9 @@ def main() -> None:
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 (for as long as we live)
     try:
         app(prog_name=os.environ.get("DIGITNET_PROG", "digitnet"))
+    except KeyboardInterrupt:  # while the commands are made ready
+        typer.echo("error: interrupted", err=True)
+        sys.exit(130)
     except SystemExit as end:
         if "torch" in sys.modules and isinstance(end.code, int):
             _end_at_once(end.code)

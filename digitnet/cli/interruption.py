@@ -8,6 +8,8 @@ import sys
 from types import FrameType
 from typing import Any
 
+from digitnet.errors import InterruptedRunError
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 SHOW_CURSOR = b"\x1b[?25h\n"  # a bar that moves hides it
 
@@ -42,4 +44,4 @@ class Interruption:
             os._exit(128 + number)  # at once, whatever is under way
         self._signal = number
         if not self._armed:
-            raise KeyboardInterrupt
+            raise InterruptedRunError("interrupted", number)

@@ -11,7 +11,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,9 @@ from digitnet.config import IMAGE_SIZE, NUM_CLASSES
 from digitnet.data.digits import Digits
 from digitnet.data.idx import Part
 from digitnet.errors import printable
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 PATIENCE_S = 3.0  # then a person is told what is waited for
 
@@ -50,16 +53,19 @@ def cached(key: str, part: Part, build: Callable[[], Parts]) -> Digits:
         return digits
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        held = _lock(folder.parent / f"{key}.lock")
+        lock = _lock(folder.parent / f"{key}.lock")
     except (OSError, NotImplementedError):  # a read-only home; the latter: one on a file system without locks
         return build()[part]
-    with held:
+    try:
         if (digits := _read(folder, part)) is not None:  # another process was first
             return digits
         parts = build()
         with contextlib.suppress(OSError):  # a full disk
             _store(folder, parts)
-    return parts[part]
+        return parts[part]
+    finally:
+        with contextlib.suppress(OSError):  # of a disk that fails: the digits are there all the same
+            lock.release()
 
 
 def read_stored(folder: Path) -> Parts | None:
@@ -73,16 +79,17 @@ def remnants(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.part-*"))
 
 
-def _lock(path: Path) -> contextlib.AbstractContextManager[object]:
+def _lock(path: Path) -> FileLock:
     """Take a lock, however long another process holds it: it may be downloading over a slow line."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(path)
     try:
-        return lock.acquire(timeout=PATIENCE_S)
+        lock.acquire(timeout=PATIENCE_S)
     except Timeout:
         logging.getLogger(__name__).warning("Waiting for another process, which holds %s.", printable(path))
-        return lock.acquire()
+        lock.acquire()
+    return lock
 
 
 def _sync(path: Path) -> None:
