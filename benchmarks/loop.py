@@ -11,7 +11,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.product import wait_for
-from digitnet import engine
+from digitnet import engine, trainer
 from digitnet.config import RunConfig
 from digitnet.data.digits import Digits
 from digitnet.data.load import load_training
@@ -82,9 +82,9 @@ def flops_per_image(config: RunConfig, data: Data) -> float:
     Convolutions and matrix products count, two operations for each multiply-add; what has neither counts nothing.
     """
     batch = config.train.batch_size
-    few = data.train.take(torch.arange(4 * batch, device=data.train.images.device)).to(engine.CPU)
+    few = data.train.take(torch.arange(4 * batch, device=data.train.images.device)).to(trainer.CPU)
     counts: list[int] = []
-    real = engine.train_step
+    real = trainer.train_step
 
     def counted(*arguments: Any, **options: Any) -> Any:
         with FlopCounterMode(display=False) as counter:
@@ -93,7 +93,7 @@ def flops_per_image(config: RunConfig, data: Data) -> float:
         return result
 
     dtype = choose_precision(config.train.precision, data.train.images.device)
-    with patch.object(engine, "train_step", counted):
-        next(iter(engine.fit(new_model(config, few), few, data.few.to(engine.CPU), config.train, dtype)))
-    assert sum(counts) > 0, "the loop no longer calls engine.train_step, so its operations were not counted"
+    with patch.object(trainer, "train_step", counted):
+        next(iter(engine.fit(new_model(config, few), few, data.few.to(trainer.CPU), config.train, dtype)))
+    assert sum(counts) > 0, "the loop no longer calls step.train_step, so its operations were not counted"
     return counts[0] / batch

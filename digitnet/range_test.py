@@ -19,11 +19,12 @@ from digitnet.config import RunConfig
 from digitnet.data.augment import augment
 from digitnet.data.digits import Digits
 from digitnet.device import choose_device, choose_precision, derive_seed
-from digitnet.engine import epoch_batches, train_step
 from digitnet.errors import DigitnetError
 from digitnet.losses import build_loss
 from digitnet.models import place, to_float
 from digitnet.optim import build_optimizer, set_learning_rate
+from digitnet.step import train_step
+from digitnet.trainer import epoch_batches
 from digitnet.training import new_model
 
 LOWEST, HIGHEST = 1e-5, 100.0  # adam's rates are near 0.001, adadelta's near 1

@@ -11,12 +11,13 @@ import torch
 from digitnet.config import TrainConfig
 from digitnet.data.digits import Digits
 from digitnet.data.load import add_strokes, load_nondigits
-from digitnet.engine import HASHED_STEPS, fit
+from digitnet.engine import fit
 from digitnet.errors import NotFiniteError
 from digitnet.models import place
 from digitnet.progress import Result, StateResult
 from digitnet.snapshots import Snapshot
 from digitnet.state import TrainingState
+from digitnet.trainer import HASHED_STEPS
 from digitnet.training import new_model
 
 

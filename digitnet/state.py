@@ -33,8 +33,8 @@ class Position:
     rollbacks: tuple[int, ...] = ()
     """Steps that training went back to after its numbers went wrong; from each on, the learning rate is halved."""
     hashes: tuple[str, ...] = ()
-    """Of the trained weights after the first steps, see ``engine.HASHED_STEPS``; only as long as the run has the length
-    that it began with, which its learning rates follow from."""
+    """Of the trained weights after the first steps, see ``trainer.HASHED_STEPS``; only as long as the run has the
+    length that it began with, which its learning rates follow from."""
     planned: int = 0
     """That length: how many updates there were to be."""
     stop: StopReason | None = None

@@ -19,7 +19,6 @@ from digitnet.config import RunConfig
 from digitnet.data.digits import Digits
 from digitnet.data.load import load_training
 from digitnet.device import choose_device, choose_precision, use_deterministic_algorithms
-from digitnet.engine import HASHED_STEPS
 from digitnet.errors import CheckpointError, DigitnetError, UsageError
 from digitnet.evaluation import evaluate
 from digitnet.losses import build_loss
@@ -29,6 +28,7 @@ from digitnet.retraining import retrain_first_steps
 from digitnet.runs import BEST, CONFIG, LAST, METRICS, read_config
 from digitnet.snapshots import Snapshot, find_states, load_newest, load_snapshot
 from digitnet.state import hash_tensors
+from digitnet.trainer import HASHED_STEPS
 
 Verdict = Literal["ok", "differs", "warning", "unchecked"]
 LOSS_TOLERANCE = 1e-5  # relative: another processor of the same kind rounds otherwise

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from digitnet import engine, evaluation, stopping
+from digitnet import engine, evaluation, stopping, trainer
 from digitnet.config import CNNConfig, MLPConfig, TrainConfig
 from digitnet.data.augment import augment
 from digitnet.data.digits import Digits
 from digitnet.data.nondigits import draw_nondigits
 from digitnet.data.strokes import draw_strokes
 from digitnet.device import derive_seed
-from digitnet.engine import epoch_batches, fit, train_step
+from digitnet.engine import fit
 from digitnet.errors import DigitnetError
 from digitnet.evaluation import evaluate, logits_of
 from digitnet.gauge import Gauge
@@ -26,6 +26,8 @@ from digitnet.models import build_model, to_float
 from digitnet.optim import FINAL_RATE, build_optimizer, learning_rate, set_learning_rate
 from digitnet.progress import EpochResult, StepResult
 from digitnet.rejection import auroc, digit_score
+from digitnet.step import train_step
+from digitnet.trainer import epoch_batches
 
 LINEAR = MLPConfig(hidden_sizes=(), activation="identity")
 MLP = MLPConfig(hidden_sizes=(16,), dropout=0.2, batch_norm=True)
@@ -374,7 +376,7 @@ def test_each_epoch_passes_once_over_all_in_an_order_of_its_own(monkeypatch, cou
         seen.append([known[image.mul(255).round().byte().numpy().tobytes()] for image in images])
         return images
 
-    monkeypatch.setattr(engine, "augment", watch)
+    monkeypatch.setattr(trainer, "augment", watch)
     list(fit(fresh(LINEAR), digits, noise(20, 1), replace(CONFIG, epochs=2), nondigits=others))
     assert len(seen) == 14
     epochs = [[place for batch in part for place in batch] for part in (seen[:7], seen[7:])]
@@ -506,7 +508,7 @@ class Clock(SimpleNamespace):
 
 
 def set_clock(monkeypatch, clock):
-    for module in (engine, stopping):
+    for module in (engine, trainer, stopping):
         monkeypatch.setattr(module, "time", clock)
 
 
@@ -628,7 +630,7 @@ def test_a_loss_that_is_not_known_yet_is_none_and_then_a_mean_of_what_was_counte
         return [result.loss if isinstance(result, StepResult) else result.train_loss for result in results]
 
     exact = losses()
-    monkeypatch.setattr(engine, "Gauge", Late)
+    monkeypatch.setattr(trainer, "Gauge", Late)
     first, second = exact[:8], exact[8:]  # 7 steps and the epoch
     assert losses() == [None, None, *first[:5], first[7], None, None, *second[:5], second[7]]
 

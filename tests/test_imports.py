@@ -17,7 +17,7 @@ data.folder data.labelled data.load
 models losses optim metrics stopping state comparison summary capture gauge rejection calibration
 progress journal
 runs container checkpoint snapshots evaluation suite
-engine training retraining verification predictor numbers adapting range_test scalars
+step trainer engine training retraining verification predictor numbers adapting range_test scalars
 explain.figures explain.panels explain.trace explain.activity
 explain.unit.units explain.unit.figure explain.unit.activations
 explain.step.calculus explain.step.toy explain.step.rules explain.step.steps explain.step.figures

@@ -18,10 +18,10 @@ from digitnet.config import MLPConfig, RunConfig, TrainConfig
 from digitnet.console.rates import rate_lines
 from digitnet.data.load import load_training
 from digitnet.device import derive_seed
-from digitnet.engine import epoch_batches
 from digitnet.errors import DigitnetError
 from digitnet.explain.training.rates import draw_rates
 from digitnet.range_test import HIGHEST, LOWEST, RangeTest, range_test, rising_rates, smooth
+from digitnet.trainer import epoch_batches
 
 RULE = TrainConfig(
     dataset="strokes", epochs=1, batch_size=10, optimizer="sgd", momentum=0.0, learning_rate=0.1, device="cpu",

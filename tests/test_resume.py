@@ -6,18 +6,19 @@ from dataclasses import replace
 import pytest
 import torch
 
-from digitnet import engine, training
+from digitnet import trainer, training
 from digitnet.config import CNNConfig, MLPConfig, RunConfig, TrainConfig
 from digitnet.data.load import load_training
 from digitnet.data.nondigits import draw_nondigits
-from digitnet.engine import HASHED_STEPS, fit
+from digitnet.engine import fit
 from digitnet.errors import CheckpointError, DataError, InterruptedRunError, NotFiniteError
 from digitnet.models import build_model
-from digitnet.optim import learning_rate
+from digitnet.optim import learning_rate, update
 from digitnet.progress import EpochResult, RollbackResult, StateResult
 from digitnet.runs import BEST, LAST, METRICS
 from digitnet.snapshots import KEPT, find_states, load_newest, load_snapshot, save_snapshot
 from digitnet.state import TrainingState, hash_tensors
+from digitnet.trainer import HASHED_STEPS
 from digitnet.training import Saving, train_run
 
 MLP = MLPConfig(hidden_sizes=(16,), dropout=0.2, batch_norm=True)
@@ -181,20 +182,20 @@ def test_a_state_with_a_weight_that_is_no_number_is_none(digits, monkeypatch):
             for parameter in group["params"]:
                 parameter.data.fill_(math.inf)
 
-    monkeypatch.setattr(engine, "update", break_weights)
+    monkeypatch.setattr("digitnet.step.update", break_weights)
     with pytest.raises(NotFiniteError, match="a weight is no finite number by step 1"):
         run(digits)
 
 
 def test_gradients_are_clipped_to_their_norm(digits, monkeypatch):
-    norms, update = [], engine.update
+    norms = []
 
     def note_norm(optimizer):
         grads = [p.grad.flatten() for group in optimizer.param_groups for p in group["params"]]
         norms.append(torch.cat(grads).norm().item())
         update(optimizer)
 
-    monkeypatch.setattr(engine, "update", note_norm)
+    monkeypatch.setattr("digitnet.step.update", note_norm)
     run(digits)
     free = list(norms)
     norms.clear()
@@ -205,7 +206,7 @@ def test_gradients_are_clipped_to_their_norm(digits, monkeypatch):
 
 def broken_at(step, monkeypatch):
     """Let the loss be no number at a step, each time that it is tried; return the rates it was tried at."""
-    tried, take_step = [], engine._Trainer._take_step
+    tried, take_step = [], trainer.Trainer._take_step
 
     def take(self, number, batch, *, hashing):
         take_step(self, number, batch, hashing=hashing)
@@ -215,7 +216,7 @@ def broken_at(step, monkeypatch):
                 self._loss_sum.fill_(math.nan)
                 self.check(math.nan, number)
 
-    monkeypatch.setattr(engine._Trainer, "_take_step", take)
+    monkeypatch.setattr(trainer.Trainer, "_take_step", take)
     return tried
 
 

@@ -1,0 +1,276 @@
+"""One epoch of training, step by step, and the state between any two steps. The loop over epochs is in ``engine.py``."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from digitnet.capture import CapturedStep
+from digitnet.config import TrainConfig
+from digitnet.data.augment import augment
+from digitnet.data.digits import Digits
+from digitnet.device import derive_seed, generator
+from digitnet.errors import CheckpointError, NotFiniteError
+from digitnet.gauge import Gauge
+from digitnet.losses import build_loss, with_nondigits
+from digitnet.models import DigitNet, to_float
+from digitnet.optim import (
+    WeightAverage,
+    build_optimizer,
+    is_capturable,
+    learning_rate,
+    load_optimizer_tensors,
+    optimizer_tensors,
+    set_learning_rate,
+)
+from digitnet.progress import StateResult, StepResult
+from digitnet.state import Position, TrainingState, hash_tensors
+from digitnet.step import train_step
+from digitnet.stopping import Stopping, StopReason
+
+CPU = torch.device("cpu")
+REPORTS_PER_EPOCH = 20  # how often the loss is fetched from the device for the bar
+HASHED_STEPS = (1, 2, 4, 8, 16)  # after which the trained weights are hashed, for others to compare theirs with
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Trained:
+    """What one pass over the training images came to."""
+
+    step: int
+    learning_rate: float
+    loss: float
+    accuracy: float
+    images_per_s: float
+
+
+class Trainer:
+    """The images, the model and the rule of a run, and what its steps share: the same memory on the device."""
+
+    def __init__(
+        self,
+        model: DigitNet,
+        digits: Digits,
+        nondigits: Tensor | None,
+        config: TrainConfig,
+        dtype: torch.dtype,
+        resume: TrainingState | None,
+    ) -> None:
+        self._digits, self._nondigits, self._config, self._dtype = digits, nondigits, config, dtype
+        self._device = device = digits.images.device
+        self._model = model
+        self._trained = model if config.weight_average is None else copy.deepcopy(model)
+        decay = config.weight_average
+        self._average = None if decay is None else WeightAverage(model, self._trained, decay)
+        loss_fn = build_loss(config.loss, config.label_smoothing)
+        self._loss_fn = loss_fn if nondigits is None else with_nondigits(loss_fn)
+        self._optimizer = build_optimizer(self._trained, config)
+        self._noise = torch.Generator(device)
+        self._loss_sum = torch.zeros((), device=device)
+        self._correct = torch.zeros((), dtype=torch.int64, device=device)
+        captured = device.type == "cuda" and is_capturable(self._optimizer)
+        self._run_step = CapturedStep(self._step, [self._noise]) if captured else self._step
+        self._steps_per_epoch = -(-len(digits) // config.batch_size)
+        self._total_steps = config.total_steps(self._steps_per_epoch)
+        self.epochs = -(-self._total_steps // self._steps_per_epoch)
+        self._position = Position(planned=self._total_steps)
+        if resume:
+            self._restore(resume)
+
+    def _step(self, batch: Tensor, others: Tensor | None = None) -> None:
+        """Train on a batch, adding up its loss and its right answers on the device.
+
+        Args:
+            batch: Which digits, (N,) int64.
+            others: Which of the images that are no digits, (M,) int64.
+        """
+        config = self._config
+        images, targets = self._digits.images[batch], self._digits.targets[batch]
+        if self._nondigits is not None and others is not None:
+            images = torch.cat([images, self._nondigits[others]])
+        images = augment(to_float(images), config.augment, self._noise)
+        loss, right = train_step(
+            self._trained, images, targets, self._loss_fn, self._optimizer, self._dtype, config.max_grad_norm
+        )
+        self._loss_sum += loss * len(batch)
+        self._correct += right
+        if self._average is not None:
+            self._average.update()
+
+    def train_epoch(
+        self, epoch: int, stopping: Stopping, save_due: Callable[[int], bool] | None
+    ) -> Generator[StepResult | StateResult, None, _Trained]:
+        """Pass once over the training images, or over what is left, or as far as the steps or the time budget last."""
+        started, first = time.monotonic(), (epoch - 1) * self._steps_per_epoch
+        batches = self._batches(epoch)[: self._total_steps - first]
+        done = self._position.step - first  # more than none where training goes on from within the epoch
+        if done == 0:
+            self._begin(epoch)
+        before = seen = sum(len(batch[0]) for batch in batches[:done])
+        gauge = Gauge(self._loss_sum)
+        report_every = max(1, len(batches) // REPORTS_PER_EPOCH)
+        self._trained.train()
+        for step, batch in enumerate(batches[done:], start=self._position.step + 1):
+            self._take_step(step, batch, hashing=save_due is not None)
+            seen += len(batch[0])
+            speed = (seen - before) / max(time.monotonic() - started, 1e-9)
+            if step % report_every == 0 or stopping.out_of_time:
+                yield self._report(gauge, epoch, seen, speed, stopping)
+            if save_due is not None and save_due(step):
+                yield StateResult(state=self.state(stopping))
+            if stopping.out_of_time:
+                break
+        step = self._position.step
+        return _Trained(
+            step=step,
+            learning_rate=self._rate(step),
+            loss=self.check(self._loss_sum.item() / seen, step),
+            accuracy=self._correct.item() / seen,
+            images_per_s=(seen - before) / max(time.monotonic() - started, 1e-9),
+        )
+
+    def _begin(self, epoch: int) -> None:
+        """Make ready for an epoch: its randomness, and sums that are nothing yet."""
+        seed = self._config.seed
+        self._noise.manual_seed(derive_seed(seed, epoch, "augment"))
+        torch.manual_seed(derive_seed(seed, epoch, "dropout"))  # dropout takes no generator of its own
+        self._loss_sum.zero_()
+        self._correct.zero_()
+
+    def _take_step(self, step: int, batch: tuple[Tensor, ...], *, hashing: bool) -> None:
+        set_learning_rate(self._optimizer, self._rate(step))
+        if self._average is not None:
+            self._average.set_step(step)
+        self._run_step(*batch)
+        self._position = replace(self._position, step=step)
+        if self._device.type == "cpu":  # where to look costs nothing
+            self.check(self._loss_sum.item(), step)
+        if hashing and step in HASHED_STEPS and self._position.planned == self._total_steps:
+            hashed = hash_tensors(self._trained.state_dict())
+            self._position = replace(self._position, hashes=(*self._position.hashes, hashed))
+
+    def _rate(self, step: int) -> float:
+        halved = sum(step > back for back in self._position.rollbacks)
+        return learning_rate(self._config, step, self._steps_per_epoch) * 0.5**halved
+
+    def end_epoch(self, epoch: int, highest: float, stopping: Stopping) -> None:
+        """Note what a whole epoch came to; one that was cut short may be gone on with."""
+        if self._position.step == epoch * self._steps_per_epoch:
+            self._position = replace(
+                self._position,
+                epoch=epoch,
+                highest=highest,
+                lowest_loss=stopping.lowest_loss,
+                waited=stopping.waited,
+            )
+
+    def state(self, stopping: Stopping, stop: StopReason | None = None) -> TrainingState:
+        """Return the state after the last step.
+
+        Raises:
+            NotFiniteError: It is none to go on from.
+        """
+        self.check(self._loss_sum.item(), self._position.step)
+        if not all(bool(parameter.isfinite().all()) for parameter in self._trained.parameters()):
+            raise NotFiniteError(self._went_wrong("a weight is no finite number", self._position.step))
+        return TrainingState(
+            position=replace(self._position, elapsed_s=stopping.elapsed_s, stop=stop), tensors=self._tensors()
+        )
+
+    def _tensors(self) -> dict[str, Tensor]:
+        trained = {} if self._average is None else _named("trained", self._trained.state_dict())
+        return {
+            **_named("model", self._model.state_dict()),
+            **trained,
+            **_named("optimizer", optimizer_tensors(self._optimizer)),
+            "random.augment": self._noise.get_state(),
+            "random.dropout": _default_random(self._device).get_rng_state(),
+            "sum.loss": self._loss_sum,
+            "sum.correct": self._correct,
+        }
+
+    def _restore(self, state: TrainingState) -> None:
+        self._position = position = replace(state.position, stop=None)
+        if not 0 <= position.step - position.epoch * self._steps_per_epoch <= self._steps_per_epoch:
+            raise CheckpointError(
+                f"the state is after step {position.step} in epoch {position.epoch + 1}, and an epoch of these images "
+                f"has {self._steps_per_epoch} steps"
+            )
+        tensors = state.tensors
+        self._model.load_state_dict(_parts(tensors, "model"))
+        if self._average is not None:
+            self._trained.load_state_dict(_parts(tensors, "trained"))
+        load_optimizer_tensors(self._optimizer, _parts(tensors, "optimizer"))
+        self._noise.set_state(tensors["random.augment"])
+        _default_random(self._device).set_rng_state(tensors["random.dropout"])
+        self._loss_sum.copy_(tensors["sum.loss"])
+        self._correct.copy_(tensors["sum.correct"])
+
+    def _batches(self, epoch: int) -> list[tuple[Tensor, ...]]:
+        """Cut an epoch into batches: indices of digits, and of what are no digits if there are any, in even shares."""
+        device = self._digits.images.device
+        digits = epoch_batches(len(self._digits), epoch, self._config, device)
+        if self._nondigits is None:
+            return [(batch,) for batch in digits]
+        order = torch.randperm(len(self._nondigits), generator=generator(self._config.seed, epoch, "nondigits", CPU))
+        return list(zip(digits, order.to(device).tensor_split(len(digits)), strict=True))
+
+    def _report(self, gauge: Gauge, epoch: int, seen: int, images_per_s: float, stopping: Stopping) -> StepResult:
+        loss_sum, counted = gauge.read(seen)
+        step = self._position.step
+        return StepResult(
+            epoch=epoch,
+            epochs=self.epochs,
+            step=step,
+            total_steps=self._total_steps,
+            learning_rate=self._rate(step),
+            loss=self.check(loss_sum / counted, step) if counted else None,
+            counted=counted,
+            images_per_s=images_per_s,
+            elapsed_s=stopping.elapsed_s,
+        )
+
+    def check(self, loss: float, step: int) -> float:
+        """Return the loss.
+
+        Raises:
+            NotFiniteError: It is no finite number.
+        """
+        if not math.isfinite(loss):
+            raise NotFiniteError(self._went_wrong(f"the loss is {loss}", step))
+        return loss
+
+    def _went_wrong(self, what: str, step: int) -> str:
+        return f"{what} by step {step}, at a learning rate of {self._rate(step):.3g}; try a lower one"
+
+
+def _named(part: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{part}.{name}": tensor for name, tensor in tensors.items()}
+
+
+def _parts(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
+    start = f"{part}."
+    return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
+
+
+def _default_random(device: torch.device) -> Any:
+    """Return what holds the device's default random generator, which dropout draws from."""
+    return torch if device.type == "cpu" else torch.get_device_module(device)
+
+
+def epoch_batches(count: int, epoch: int, config: TrainConfig, device: torch.device = CPU) -> tuple[Tensor, ...]:
+    """Cut an epoch's random order of ``count`` images into batches of indices, int64, on a device.
+
+    Every image is in one batch; the batches are at most batch_size large and equal to within one image, so that no
+    small last batch weighs as much as the others.
+    """
+    # Drawn on the CPU: the same order on every device.
+    order = torch.randperm(count, generator=generator(config.seed, epoch, "order", CPU))
+    return order.to(device).tensor_split(-(-count // config.batch_size))
