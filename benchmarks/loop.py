@@ -19,6 +19,7 @@ from digitnet.device import choose_precision
 from digitnet.models import place
 from digitnet.progress import EpochResult, StepResult
 from digitnet.recipes import PresetName, build_config
+from digitnet.step import train_step
 from digitnet.training import new_model
 
 
@@ -84,7 +85,7 @@ def flops_per_image(config: RunConfig, data: Data) -> float:
     batch = config.train.batch_size
     few = data.train.take(torch.arange(4 * batch, device=data.train.images.device)).to(trainer.CPU)
     counts: list[int] = []
-    real = trainer.train_step
+    real = train_step
 
     def counted(*arguments: Any, **options: Any) -> Any:
         with FlopCounterMode(display=False) as counter:

@@ -1,4 +1,4 @@
-"""One epoch of training, step by step, and the state between any two steps. The loop over epochs is in ``engine.py``."""
+"""An epoch of training, step by step, and the state between any two steps. The loop over epochs is in ``engine.py``."""
 
 from __future__ import annotations
 

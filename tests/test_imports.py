@@ -59,7 +59,7 @@ PICTURES = [
 STRANGERS = [  # what either of the two need not know of the other
     ({"models", "losses", "optim", "metrics"}, {"data", "models", "losses", "optim", "metrics", "device"}),
     ({"data", *PICTURES}, {"models", "losses", "optim", "metrics", "device", "recipes"}),
-    ({"engine"}, {"checkpoint", "runs", "pictures", "recipes"}),
+    ({"engine", "trainer", "step"}, {"checkpoint", "runs", "pictures", "recipes"}),
     ({"predictor", "numbers"}, {"training", "recipes", "data"}),
     ({"explain"}, {"training", "adapting", "recipes"}),
     ({"console", "reports"}, {"cli", "training", "console", "reports"}),
