@@ -47,7 +47,7 @@ def forgotten(monkeypatch):
 def test_a_network_that_is_kept_is_the_one_that_predict_uses(hand, run_folder):
     done = invoke("adapt", hand, "--checkpoint", run_folder, *FEW)
     folder = Path("checkpoints/mlp-hand-1")
-    assert listing(folder) == ["best.safetensors"]
+    assert listing(folder) == [".lock", "best.safetensors"]
     assert done.stderr.splitlines()[1] == "4 fine-tunes of 3 steps: one to use, the others to judge it by"
     assert [line.split(",")[0] for line in done.stderr.splitlines()[2:]] == [f"part {k}/3" for k in range(1, 4)]
     for row in ("pictures   ", "your hand  ", "learnt     ", "validation ", f"saved      {folder}/best", "next       "):

@@ -18,7 +18,7 @@ from digitnet.recipes import OPTIMIZER_DEFAULTS, PRESETS, SCHEDULE_DEFAULTS, bui
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 COMMANDS = (
-    "train", "eval", "predict", "adapt", "info", "doctor",
+    "train", "eval", "predict", "adapt", "info", "doctor", "verify",
     "explain unit", "explain step", "explain learning-rate", "explain training", "explain image",
 )  # fmt: skip
 

@@ -29,8 +29,7 @@ def ordeals(monkeypatch):
         return ordeal
 
     found = {"good": make("good"), "bad": make("bad", ("it broke",)), "last": make("last")}
-    monkeypatch.setattr(torture, "ORDEALS", {name: torture.Ordeal(f"of:{name}", 100, 5) for name in found})
-    monkeypatch.setattr(torture.Ordeal, "load", lambda ordeal: found[ordeal.place[3:]])
+    monkeypatch.setattr(torture, "ORDEALS", {name: torture.Ordeal(one, 100, 5) for name, one in found.items()})
     return calls
 
 
@@ -70,15 +69,16 @@ def test_all_well_is_exit_code_0(ordeals):
 
 @pytest.mark.usefixtures("ordeals")
 def test_an_ordeal_that_breaks_off_or_tries_nothing_has_failed(monkeypatch, capsys):
-    def break_off(ordeal):
-        raise OSError(ordeal.place)
+    def break_off(_trials, _seed):
+        raise OSError("no more")
 
-    monkeypatch.setattr(torture.Ordeal, "load", break_off)
-    assert torture.main(["--only", "good"]) == 1
-    assert "the ordeal broke off: OSError: of:good" in capsys.readouterr().out
-    monkeypatch.setattr(torture.Ordeal, "load", lambda _: lambda _trials, _seed: outcome(trials=0))
-    assert torture.main(["--only", "good"]) == 1
-    assert "nothing was tried" in capsys.readouterr().out
+    for attempt, said in (
+        (break_off, "the ordeal broke off: OSError: no more"),
+        (lambda _trials, _seed: outcome(trials=0), "nothing was tried"),
+    ):
+        monkeypatch.setitem(torture.ORDEALS, "good", torture.Ordeal(attempt, 100, 5))
+        assert torture.main(["--only", "good"]) == 1
+        assert said in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("options", [["--trials", "0"], ["--only", "nonsense"], ["--seed", "x"]])

@@ -9,11 +9,16 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from importlib import import_module
 from pathlib import Path
 
 from digitnet.atomic import write_atomically
+from torture.commands import commands
+from torture.concurrency import concurrency
+from torture.files import checkpoints, idx_files, pickles, pictures, toml_files
+from torture.kills import kills
+from torture.leaks import predictions
 from torture.outcome import Outcome
+from torture.saves import saves
 
 HEADING = "| ordeal | trials | failures | figures | time |\n|---|---|---|---|---|"
 
@@ -22,29 +27,23 @@ HEADING = "| ordeal | trials | failures | figures | time |\n|---|---|---|---|---
 class Ordeal:
     """An ordeal, and how often it is tried."""
 
-    place: str
-    """Its function, as MODULE:NAME; from trials and a seed to an Outcome."""
+    attempt: Callable[[int, int], Outcome]
+    """From trials and a seed."""
     full: int
     quick: int
 
-    def load(self) -> Callable[[int, int], Outcome]:
-        """Return the function. Imported here, so that one that cannot be imported stops no other."""
-        module, _, name = self.place.partition(":")
-        function: Callable[[int, int], Outcome] = getattr(import_module(module), name)
-        return function
-
 
 ORDEALS = {
-    "kills": Ordeal("torture.kills:kills", 100, 2),
-    "saves": Ordeal("torture.saves:saves", 100, 5),
-    "pictures": Ordeal("torture.files:pictures", 10_000, 200),
-    "checkpoints": Ordeal("torture.files:checkpoints", 10_000, 200),
-    "idx-files": Ordeal("torture.files:idx_files", 10_000, 200),
-    "toml-files": Ordeal("torture.files:toml_files", 10_000, 200),
-    "pickles": Ordeal("torture.files:pickles", 1_000, 100),
-    "commands": Ordeal("torture.commands:commands", 10_000, 200),
-    "predictions": Ordeal("torture.leaks:predictions", 1_000_000, 20_000),
-    "concurrency": Ordeal("torture.concurrency:concurrency", 500, 25),
+    "kills": Ordeal(kills, 100, 2),
+    "saves": Ordeal(saves, 10_000, 5),
+    "pictures": Ordeal(pictures, 10_000, 200),
+    "checkpoints": Ordeal(checkpoints, 10_000, 200),
+    "idx-files": Ordeal(idx_files, 10_000, 200),
+    "toml-files": Ordeal(toml_files, 10_000, 200),
+    "pickles": Ordeal(pickles, 1_000, 100),
+    "commands": Ordeal(commands, 10_000, 200),
+    "predictions": Ordeal(predictions, 1_000_000, 20_000),
+    "concurrency": Ordeal(concurrency, 500, 25),
 }
 
 
@@ -73,7 +72,7 @@ def undergo(name: str, ordeal: Ordeal, trials: int, seed: int) -> Outcome:
     """Let one ordeal be; where it breaks off, that is its failure, and the others go on."""
     started = time.monotonic()
     try:
-        return ordeal.load()(trials, seed)
+        return ordeal.attempt(trials, seed)
     except Exception as error:  # whatever it is, the others have their turn
         traceback.print_exc()
         failure = f"the ordeal broke off: {type(error).__name__}: {error}"

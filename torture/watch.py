@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
+import torch
+
 from digitnet.errors import DigitnetError
 
 Files = dict[str, bytes]  # by their names, which may have folders in them
@@ -125,6 +127,7 @@ def _watch_worker(ordeal: Ordeal, trials: range, seed: int) -> Iterator[Told]:
 
 def _work(ordeal: Ordeal, trials: range, seed: int, writer: int) -> NoReturn:
     """Make trials and say of each how it went; never returns."""
+    torch.set_num_threads(1)  # OpenMP's other threads stayed behind when this process was forked, and are waited for
     try:
         with tempfile.TemporaryDirectory(prefix="torture-") as place, os.fdopen(writer, "wb", buffering=0) as stream:
             said = os.open(Path(place) / "stderr", os.O_RDWR | os.O_CREAT)
