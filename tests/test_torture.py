@@ -146,6 +146,12 @@ def test_how_a_command_line_ends_is_judged(ended, fault):
     assert [fault in one for one in found] == ([True] if fault else [])
 
 
+def test_csv_may_hold_names_as_they_are():
+    raw = Ended(3, "\x1b[31m,,\n", "error: one\n")
+    assert not list(faults(["predict", "--csv", "x"], raw))
+    assert list(faults(["predict", "--csv", "x"], Ended(3, "", "error: \x1b[31m\n")))
+
+
 def test_a_line_that_trains_for_long_is_interrupted(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     line = "train --model mlp --preset fast --dataset strokes --train-size 90 --epochs 1000000 --device cpu"

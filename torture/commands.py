@@ -132,7 +132,8 @@ def faults(arguments: Sequence[str], result: Ended) -> Iterator[str]:
         yield f"exit code {result.code} with {said} error lines: {result.stderr!r}"
     if result.code in (3, 4) and not said:
         yield f"exit code {result.code} without an error line: {result.stderr!r}"
-    said_in_all = set(result.stdout + result.stderr) - {"\n", "\t"}
+    for_programs = "--csv" in arguments  # which holds names as they are, where stdout is no terminal
+    said_in_all = set(result.stderr if for_programs else result.stdout + result.stderr) - {"\n", "\t"}
     if raw := sorted(letter for letter in said_in_all if unicodedata.category(letter) in ("Cc", "Cs")):
         yield f"raw control characters in the output: {raw}"
 
