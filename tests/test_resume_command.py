@@ -123,6 +123,26 @@ def test_auto_takes_over_a_folder_in_which_nothing_had_begun():
     assert step_of("mine") == 3 * STEPS
 
 
+@pytest.mark.parametrize("name", ["best.safetensors", "letter.txt", ".profile", "run"])
+def test_auto_never_trains_in_a_folder_that_holds_anything_else(name):
+    """A run that another digitnet made, or a person's own folder, is neither overwritten nor removed."""
+    Path("checkpoints/mine").mkdir(parents=True)
+    kept = Path("checkpoints/mine", name)
+    kept.mkdir() if name == "run" else kept.write_bytes(b"mine")
+    line = fail("train", *SMALL, "--name", "mine", "--resume", "auto", code=2)
+    assert line == "error: checkpoints/mine exists already; choose another --name"
+    assert [path.name for path in Path("checkpoints/mine").iterdir()] == [name]
+
+
+def test_a_folder_in_which_another_process_begins_is_left_to_it():
+    folder = Path("checkpoints/mine")
+    folder.mkdir(parents=True)
+    with locked(folder):
+        line = fail("train", *SMALL, "--name", "mine", "--resume", "auto", code=2)
+        assert "is being trained by another process" in line
+        assert folder.is_dir()
+
+
 def test_more_epochs_and_more_steps():
     invoke("train", *SMALL, "--name", "mine")
     assert "has ended" in invoke("train", "--resume", "mine", "--epochs", "3").stderr

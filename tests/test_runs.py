@@ -1,12 +1,14 @@
 """Run folders never overwrite each other, and the checkpoint that is meant is found."""
 
 import csv
+import gc
 import math
 import os
 import tomllib
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -14,10 +16,12 @@ from digitnet.config import MAX_SIZE, CNNConfig, MLPConfig, RunConfig, TrainConf
 from digitnet.errors import CheckpointError, UsageError
 from digitnet.recipes import PRESETS, build_config
 from digitnet.runs import (
+    LOCK,
     create_run_folder,
     epoch_name,
     find_checkpoint,
     find_epochs,
+    locked,
     read_config,
     write_config,
     write_metrics,
@@ -273,3 +277,10 @@ def test_a_run_without_networks_of_its_epochs_says_how_to_keep_them(tmp_path):
         find_epochs(tmp_path)
     with pytest.raises(CheckpointError, match="no run at"):
         find_epochs("")
+
+
+def test_a_lock_is_given_back_and_not_only_forgotten(tmp_path):
+    with locked(tmp_path):
+        (lock,) = [o for o in gc.get_objects() if isinstance(o, FileLock) and o.lock_file == str(tmp_path / LOCK)]
+        assert lock.is_locked
+    assert not lock.is_locked

@@ -251,15 +251,15 @@ def run_folder(output: Path, name: str | None, stem: str, *, may_exist: bool = F
     from digitnet.runs import BEST, create_run_folder, locked
     from digitnet.snapshots import find_states
 
-    there = name is not None and may_exist and (output / name).is_dir()
-    folder = output / name if there and name is not None else create_run_folder(output, name, stem)
-    try:
-        with locked(folder), _last_words(folder):
-            yield folder
-    except BaseException:
-        if not (folder / BEST).exists() and not find_states(folder):
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
+    folder = create_run_folder(output, name, stem, may_exist=may_exist)
+    with locked(folder):  # and removed only then: another process may train there
+        try:
+            with _last_words(folder):
+                yield folder
+        except BaseException:
+            if not (folder / BEST).exists() and not find_states(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
 
 
 @contextmanager
