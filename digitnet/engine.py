@@ -22,10 +22,6 @@ from digitnet.state import Position, TrainingState
 from digitnet.stopping import Stopping
 from digitnet.trainer import Trainer
 
-CPU = torch.device("cpu")
-REPORTS_PER_EPOCH = 20  # how often the loss is fetched from the device for the bar
-HASHED_STEPS = (1, 2, 4, 8, 16)  # after which the trained weights are hashed, for others to compare theirs with
-
 
 def fit(
     model: DigitNet,
@@ -76,6 +72,7 @@ def fit(
         logits = logits_of(model, validation.images, dtype)
         metrics = count(logits, validation.targets, validation_loss_fn)
         trainer.check(metrics.loss, trained.step)
+        trainer.check_weights()  # before anybody saves them
         slack = standard_error(highest, metrics.count) if config.patience is None else 0.0
         is_best = metrics.accuracy >= highest - slack
         highest = max(highest, metrics.accuracy)

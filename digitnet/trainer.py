@@ -178,8 +178,7 @@ class Trainer:
             NotFiniteError: It is none to go on from.
         """
         self.check(self._loss_sum.item(), self._position.step)
-        if not all(bool(parameter.isfinite().all()) for parameter in self._trained.parameters()):
-            raise NotFiniteError(self._went_wrong("a weight is no finite number", self._position.step))
+        self.check_weights()
         return TrainingState(
             position=replace(self._position, elapsed_s=stopping.elapsed_s, stop=stop), tensors=self._tensors()
         )
@@ -246,6 +245,15 @@ class Trainer:
         if not math.isfinite(loss):
             raise NotFiniteError(self._went_wrong(f"the loss is {loss}", step))
         return loss
+
+    def check_weights(self) -> None:
+        """Look at all that is trained, and at the statistics of batch normalisation.
+
+        Raises:
+            NotFiniteError: One is no finite number.
+        """
+        if not all(bool(tensor.isfinite().all()) for tensor in self._trained.state_dict().values()):
+            raise NotFiniteError(self._went_wrong("a weight is no finite number", self._position.step))
 
     def _went_wrong(self, what: str, step: int) -> str:
         return f"{what} by step {step}, at a learning rate of {self._rate(step):.3g}; try a lower one"

@@ -182,9 +182,10 @@ class _Run:
         position = last.state.position
         if len(position.rollbacks) >= MAX_ROLLBACKS:
             raise NotFiniteError(f"{error}; the rate has been halved {MAX_ROLLBACKS} times") from error
-        position = replace(position, rollbacks=(*position.rollbacks, position.step))
-        self._journal, self._state = last.journal, replace(last.state, position=position)
-        save_snapshot(self._folder, replace(last, state=self._state))
+        position = replace(position, rollbacks=(*position.rollbacks, position.step), stop=None)
+        self._journal, self._state = last.journal.until(position), replace(last.state, position=position)
+        discard_after(self._folder, position.step)
+        save_snapshot(self._folder, replace(last, config=self._config, journal=self._journal, state=self._state))
         return RollbackResult(reason=str(error), step=position.step, factor=0.5 ** len(position.rollbacks))
 
 

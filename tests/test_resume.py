@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from digitnet import trainer, training
+from digitnet.checkpoint import load_checkpoint
 from digitnet.config import CNNConfig, MLPConfig, RunConfig, TrainConfig
 from digitnet.data.load import load_training
 from digitnet.data.nondigits import draw_nondigits
@@ -204,6 +205,24 @@ def test_gradients_are_clipped_to_their_norm(digits, monkeypatch):
     assert norms == pytest.approx([0.5] * len(norms), rel=1e-4)
 
 
+@pytest.mark.parametrize("break_", ["weight", "statistics"])
+def test_no_network_that_is_not_finite_is_saved(digits, tmp_path, monkeypatch, break_):
+    """A bias that ReLU hides, and a spread too large for float32: the loss is as ever."""
+
+    def take_and_break(self, number, batch, *, hashing):
+        take_step(self, number, batch, hashing=hashing)
+        if number == 2 * STEPS:
+            name = "output.bias" if break_ == "weight" else "running_var"
+            next(v for k, v in self._trained.state_dict().items() if k.endswith(name))[0] = math.inf
+
+    take_step = trainer.Trainer._take_step
+    monkeypatch.setattr(trainer.Trainer, "_take_step", take_and_break)
+    monkeypatch.setattr("digitnet.engine.logits_of", lambda _, images, __: torch.zeros(len(images), 10))
+    with pytest.raises(NotFiniteError, match="a weight is no finite number by step 10"):
+        list(train_run(replace(CONFIG, train=replace(CONFIG.train, on_nan="stop")), *digits, tmp_path))
+    assert load_checkpoint(tmp_path / LAST).record.epoch == 1
+
+
 def broken_at(step, monkeypatch):
     """Let the loss be no number at a step, each time that it is tried; return the rates it was tried at."""
     tried, take_step = [], trainer.Trainer._take_step
@@ -237,6 +256,21 @@ def test_a_rollback_goes_on_from_the_last_good_state_at_half_the_rate(digits, tm
     assert [row.learning_rate for row in journal.epochs] == pytest.approx([rate, *[rate * 0.5**times] * 2])
     assert [row.step for row in journal.epochs] == [5, 10, 15]
     assert len({row.step for row in journal.steps}) == len(journal.steps) == 15
+
+
+def test_a_rollback_to_a_state_that_had_ended_a_run_goes_on_from_it(digits, tmp_path, monkeypatch):
+    """Its part of an epoch is made anew, it has not ended, and what was asked for since is not forgotten."""
+    short, longer = (replace(CONFIG.train, epochs=None, steps=steps) for steps in (7, 12))
+    finish(replace(CONFIG, train=short), digits, tmp_path)
+    broken_at.times = 1
+    broken_at(8, monkeypatch)
+    results = train_run(replace(CONFIG, train=longer), *digits, tmp_path, resume=load_newest(tmp_path).snapshot)
+    assert any(isinstance(result, RollbackResult) for result in results)
+    snapshot = load_newest(tmp_path).snapshot
+    assert snapshot.state.position.stop is None
+    assert snapshot.config.train.steps == 12
+    list(results)
+    assert [row.step for row in load_newest(tmp_path).snapshot.journal.epochs] == [5, 10, 12]
 
 
 def test_after_three_rollbacks_training_stops(digits, tmp_path, monkeypatch):
