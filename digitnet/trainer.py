@@ -207,8 +207,11 @@ class Trainer:
         if self._average is not None:
             self._trained.load_state_dict(_parts(tensors, "trained"))
         load_optimizer_tensors(self._optimizer, _parts(tensors, "optimizer"))
-        self._noise.set_state(tensors["random.augment"])
-        _default_random(self._device).set_rng_state(tensors["random.dropout"])
+        try:
+            self._noise.set_state(tensors["random.augment"])
+            _default_random(self._device).set_rng_state(tensors["random.dropout"])
+        except RuntimeError as error:  # of another size, or no state that the generator could be in
+            raise CheckpointError(f"the state's random generators are not a {self._device.type}'s: {error}") from error
         self._loss_sum.copy_(tensors["sum.loss"])
         self._correct.copy_(tensors["sum.correct"])
 

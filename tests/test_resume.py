@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from digitnet import trainer, training
+from digitnet import container, snapshots, trainer, training
 from digitnet.checkpoint import load_checkpoint
 from digitnet.config import CNNConfig, MLPConfig, RunConfig, TrainConfig
 from digitnet.data.load import load_training
@@ -389,7 +389,7 @@ def test_other_digits_are_refused(digits, tmp_path):
         finish(CONFIG, others, tmp_path, resume=snapshot)
 
 
-@pytest.mark.parametrize("change", ["shape", "name", "random", "position", "hash", "format"])
+@pytest.mark.parametrize("change", ["shape", "name", "type", "step", "sum", "random", "position", "hash", "format"])
 def test_a_state_that_does_not_fit_is_refused(digits, tmp_path, change):
     snapshot = interrupted_at(CONFIG, digits, tmp_path, 8)
     position, tensors = snapshot.state.position, dict(snapshot.state.tensors)
@@ -397,6 +397,9 @@ def test_a_state_that_does_not_fit_is_refused(digits, tmp_path, change):
         tensors["model.head.output.weight"] = torch.zeros(10, 3)
     elif change == "name":
         tensors["optimizer.0.other"] = tensors.pop("optimizer.0.exp_avg")
+    elif change in ("type", "step", "sum"):
+        name = {"type": "trained.head.output.weight", "step": "optimizer.0.step", "sum": "sum.correct"}[change]
+        tensors[name] = tensors[name].double()
     elif change == "random":
         tensors["random.augment"] = torch.zeros(100_000, dtype=torch.uint8)
     path = tmp_path / "other"
@@ -413,6 +416,25 @@ def test_a_state_that_does_not_fit_is_refused(digits, tmp_path, change):
         load_snapshot(file)
     assert str(file) in str(raised.value)
     assert "has format 9" in str(raised.value) or "damaged" in str(raised.value) or "does not fit" in str(raised.value)
+
+
+def test_a_state_of_a_large_network_is_larger_than_a_checkpoint_may_be(digits, tmp_path, monkeypatch):
+    interrupted_at(CONFIG, digits, tmp_path, 8)
+    path = find_states(tmp_path)[-1]
+    monkeypatch.setattr(container, "MAX_BYTES", path.stat().st_size - 1)
+    assert load_snapshot(path).state.position.step == 8
+    monkeypatch.setattr(snapshots, "MAX_BYTES", path.stat().st_size - 1)
+    with pytest.raises(CheckpointError, match="is larger than"):
+        load_snapshot(path)
+
+
+@pytest.mark.parametrize("name", ["random.augment", "random.dropout"])
+@pytest.mark.parametrize("size", [5, 5056])
+def test_random_generators_that_cannot_be_are_refused(digits, name, size):
+    state = run(digits)[1][8, 1]
+    tensors = {**state.tensors, name: torch.full((size,), 255, dtype=torch.uint8)}
+    with pytest.raises(CheckpointError, match="the state's random generators are not a cpu's"):
+        run(digits, resume=TrainingState(position=state.position, tensors=tensors))
 
 
 def test_a_state_of_other_batches_is_refused(digits):
