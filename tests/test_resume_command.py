@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_cli import fail, invoke
 
 from digitnet import training
@@ -141,6 +142,15 @@ def test_a_folder_in_which_another_process_begins_is_left_to_it():
         line = fail("train", *SMALL, "--name", "mine", "--resume", "auto", code=2)
         assert "is being trained by another process" in line
         assert folder.is_dir()
+
+
+def test_tensorboard_forgets_the_part_of_an_epoch_that_is_made_whole():
+    begun, options = [*SMALL], ("--name", "mine", "--tensorboard")
+    begun[begun.index("--epochs") : begun.index("--epochs") + 2] = ["--steps", "7"]
+    invoke("train", *begun, *options)
+    invoke("train", "--resume", "mine", "--steps", "12", "--tensorboard")
+    events = EventAccumulator("checkpoints/mine").Reload()
+    assert [event.step for event in events.Scalars("loss/train")] == [5, 10, 12]
 
 
 def test_more_epochs_and_more_steps():
@@ -307,6 +317,18 @@ def test_handlers_are_given_back():
     with interruption.Interruption():
         assert signal.getsignal(signal.SIGTERM) != before
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_signal_that_is_ignored_stays_so():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as of a command with & in a script
+    try:
+        with interruption.Interruption() as it:
+            it.poll()
+            signal.raise_signal(signal.SIGINT)
+            assert it.poll() is None
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_signal_has_its_exit_code():

@@ -163,14 +163,16 @@ def _train(
     validation: Digits,
     folder: Path,
     extras: Extras,
-    open_log: Callable[[Path], AbstractContextManager[ScalarLog | None]],
+    open_log: Callable[[Path, int | None], AbstractContextManager[ScalarLog | None]],
     resume: Snapshot | None = None,
 ) -> None:
     from digitnet.console.notes import training_view
     from digitnet.progress import EpochResult
     from digitnet.training import Saving, train_run
 
-    with Interruption() as interruption, open_log(folder) as log, training_view() as show:
+    kept = resume.journal.until(resume.state.position).epochs if resume else ()
+    after = kept[-1].step if kept else None
+    with Interruption() as interruption, open_log(folder, after) as log, training_view() as show:
         saving = Saving(every_steps=extras.save_every_steps, every_s=extras.save_every_s, poll_signal=interruption.poll)
         results = train_run(
             config, digits, validation, folder, keep_epochs=extras.keep_epochs, resume=resume, saving=saving
@@ -200,9 +202,9 @@ def _sum_up(folder: Path, extras: Extras) -> None:
         print_curves(_draw_curves(folder, best, last))  # after all else, for it takes half a second
 
 
-def _scalar_log(wanted: bool) -> Callable[[Path], AbstractContextManager[ScalarLog | None]]:
+def _scalar_log(wanted: bool) -> Callable[[Path, int | None], AbstractContextManager[ScalarLog | None]]:
     if not wanted:
-        return lambda _: nullcontext()
+        return lambda _, __: nullcontext()
     from digitnet.scalars import ScalarLog
 
     return ScalarLog
