@@ -144,6 +144,28 @@ def test_a_folder_in_which_another_process_begins_is_left_to_it():
         assert folder.is_dir()
 
 
+@pytest.mark.parametrize(
+    ("options", "more", "said"),
+    [
+        ((), (), "ask for more by --epochs."),
+        (("--steps", "7"), (), "ask for more by --steps."),
+        (("--time-budget", "0.001s"), (), "ask for more by --time-budget."),
+        (("--until-accuracy", "1%"), ("--epochs", "9"), "ask for more by --until-accuracy."),
+        (("--patience", "1", "--learning-rate", "1"), ("--epochs", "99"), "its --patience is at an end"),
+    ],
+)
+def test_a_run_that_has_ended_says_what_it_would_go_on_for(options, more, said):
+    begun = [*SMALL]
+    if "--steps" in options:
+        del begun[begun.index("--epochs") : begun.index("--epochs") + 2]
+    if "--patience" in options:
+        begun[begun.index("--epochs") + 1] = "90"
+    invoke("train", *begun, *options, "--name", "mine")
+    done = invoke("train", "--resume", "mine", *more)
+    assert done.stderr.startswith("Run checkpoints/mine has ended; ")
+    assert said in done.stderr
+
+
 def test_tensorboard_forgets_the_part_of_an_epoch_that_is_made_whole():
     begun, options = [*SMALL], ("--name", "mine", "--tensorboard")
     begun[begun.index("--epochs") : begun.index("--epochs") + 2] = ["--steps", "7"]

@@ -18,7 +18,7 @@ from digitnet.cli import train_options as option
 from digitnet.cli.configuration import AUTO, configure, load_or_fall_back
 from digitnet.cli.interruption import Interruption
 from digitnet.cli.options import DataDirOption, parse_save_every, print_json
-from digitnet.cli.resuming import find_resumable, load_resumed
+from digitnet.cli.resuming import find_resumable, how_to_go_further, load_resumed
 from digitnet.config import RunConfig
 from digitnet.errors import printable
 
@@ -147,7 +147,7 @@ def _go_on(folder: Path, params: dict[str, Any], extras: Extras) -> None:
     with locked(folder):
         resumed = load_resumed(folder, params)
         if resumed.ended:
-            note(f"Run {folder} has ended; to train it further, ask for more, such as --epochs or --steps.")
+            note(f"Run {folder} has ended; {how_to_go_further(resumed.snapshot)}.")
         else:
             config, position = resumed.snapshot.config, resumed.snapshot.state.position
             note(f"Going on with run {folder} after step {position.step:,}.")
