@@ -41,7 +41,7 @@ HASHED_STEPS = (1, 2, 4, 8, 16)  # after which the trained weights are hashed, f
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Trained:
+class Trained:
     """What one pass over the training images came to."""
 
     step: int
@@ -106,7 +106,7 @@ class Trainer:
 
     def train_epoch(
         self, epoch: int, stopping: Stopping, save_due: Callable[[int], bool] | None
-    ) -> Generator[StepResult | StateResult, None, _Trained]:
+    ) -> Generator[StepResult | StateResult, None, Trained]:
         """Pass once over the training images, or over what is left, or as far as the steps or the time budget last."""
         started, first = time.monotonic(), (epoch - 1) * self._steps_per_epoch
         batches = self._batches(epoch)[: self._total_steps - first]
@@ -128,7 +128,7 @@ class Trainer:
             if stopping.out_of_time:
                 break
         step = self._position.step
-        return _Trained(
+        return Trained(
             step=step,
             learning_rate=self._rate(step),
             loss=self.check(self._loss_sum.item() / seen, step),
