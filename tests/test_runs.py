@@ -1,7 +1,6 @@
 """Run folders never overwrite each other, and the checkpoint that is meant is found."""
 
 import csv
-import gc
 import math
 import os
 import tomllib
@@ -16,7 +15,6 @@ from digitnet.config import MAX_SIZE, CNNConfig, MLPConfig, RunConfig, TrainConf
 from digitnet.errors import CheckpointError, UsageError
 from digitnet.recipes import PRESETS, build_config
 from digitnet.runs import (
-    LOCK,
     create_run_folder,
     epoch_name,
     find_checkpoint,
@@ -279,8 +277,14 @@ def test_a_run_without_networks_of_its_epochs_says_how_to_keep_them(tmp_path):
         find_epochs("")
 
 
-def test_a_lock_is_given_back_and_not_only_forgotten(tmp_path):
+def test_a_lock_is_given_back_and_not_only_forgotten(tmp_path, monkeypatch):
+    taken, acquire = [], FileLock.acquire
+
+    def note_lock(self, *arguments, **options):
+        taken.append(self)
+        return acquire(self, *arguments, **options)
+
+    monkeypatch.setattr(FileLock, "acquire", note_lock)
     with locked(tmp_path):
-        (lock,) = [o for o in gc.get_objects() if isinstance(o, FileLock) and o.lock_file == str(tmp_path / LOCK)]
-        assert lock.is_locked
-    assert not lock.is_locked
+        assert taken[0].is_locked
+    assert not taken[0].is_locked
