@@ -28,6 +28,7 @@ from digitnet.snapshots import Origin, Snapshot, discard_after, load_newest, sav
 from digitnet.state import Position
 
 MAX_ROLLBACKS = 3
+NOT_DETERMINISTIC = "does not have a deterministic implementation"  # as PyTorch says it
 
 
 @dataclass(kw_only=True)
@@ -139,7 +140,7 @@ class _Run:
             resume=self._state,
             save_due=self._saving.due,
         )
-        for result in _out_of_memory_named(results):
+        for result in _faults_named(results):
             self._journal = self._journal.add(result)
             if isinstance(result, EpochResult):
                 self._save_networks(result, model)
@@ -217,11 +218,15 @@ def _origin(train: Digits, device: torch.device, dtype: torch.dtype) -> Origin:
     )
 
 
-def _out_of_memory_named(results: Iterator[Result]) -> Iterator[Result]:
+def _faults_named(results: Iterator[Result]) -> Iterator[Result]:
     try:
         yield from results
     except torch.OutOfMemoryError as error:
         raise DigitnetError("a batch does not fit in the device's memory; try a smaller --batch-size") from error
+    except RuntimeError as error:
+        if NOT_DETERMINISTIC not in str(error):
+            raise
+        raise DigitnetError(f"leave out --deterministic: {str(error).partition('.')[0]}") from error
 
 
 def new_model(config: RunConfig, train: Digits) -> DigitNet:

@@ -11,8 +11,9 @@ from digitnet.checkpoint import load_checkpoint
 from digitnet.config import CNNConfig, MLPConfig, RunConfig, TrainConfig
 from digitnet.data.load import load_training
 from digitnet.data.nondigits import draw_nondigits
+from digitnet.device import use_deterministic_algorithms
 from digitnet.engine import fit
-from digitnet.errors import CheckpointError, DataError, InterruptedRunError, NotFiniteError
+from digitnet.errors import CheckpointError, DataError, DigitnetError, InterruptedRunError, NotFiniteError
 from digitnet.models import build_model
 from digitnet.optim import learning_rate, update
 from digitnet.progress import EpochResult, RollbackResult, StateResult
@@ -336,6 +337,28 @@ def load_tensors(path):
     from safetensors.torch import load_file
 
     return {name: tensor for name, tensor in load_file(path).items() if name != "document"}
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_a_run_lets_pytorch_use_what_it_was_asked_to(digits, tmp_path, deterministic):
+    config = replace(CONFIG, train=replace(CONFIG.train, deterministic=deterministic))
+    try:
+        use_deterministic_algorithms(not deterministic)
+        for _ in train_run(config, *digits, tmp_path):
+            assert torch.are_deterministic_algorithms_enabled() == deterministic
+    finally:
+        use_deterministic_algorithms(False)
+
+
+def test_what_cannot_be_deterministic_is_said_in_a_line(digits, tmp_path, monkeypatch):
+    def refuse(_):
+        raise RuntimeError(
+            "some_cuda does not have a deterministic implementation, but you set it. You can turn it off"
+        )
+
+    monkeypatch.setattr("digitnet.step.update", refuse)
+    with pytest.raises(DigitnetError, match=r"^leave out --deterministic: some_cuda does not have a deterministic"):
+        finish(CONFIG, digits, tmp_path)
 
 
 def test_the_two_newest_states_are_kept(digits, tmp_path):
