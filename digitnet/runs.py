@@ -22,6 +22,7 @@ PRETRAINED = ("pretrained-cnn", "pretrained-mlp")
 BEST, LAST, CONFIG, METRICS = "best.safetensors", "last.safetensors", "config.toml", "metrics.csv"
 CURVES = "curves.png"
 LOCK = ".lock"
+AUTO = "auto"  # what train --resume takes for any run
 MAX_CONFIG_BYTES = 16_000
 BEGINNING = re.compile(rf"{re.escape(LOCK)}|{re.escape(CONFIG)}|events\.out\.tfevents\..*|\..*{re.escape(REMNANT)}")
 EPOCH_NAME = re.compile(r"epoch-(\d{3,})\.safetensors")
@@ -96,7 +97,7 @@ def check_run_name(name: str | None) -> None:
     Raises:
         UsageError: It is not.
     """
-    if name is not None and (Path(name).name != name or name in ("", "..", *PRETRAINED)):
+    if name is not None and (Path(name).name != name or name in ("", "..", AUTO, *PRETRAINED)):
         raise UsageError(f"{name!r} is no name for a run; to put it elsewhere, use --output")
 
 

@@ -43,7 +43,9 @@ def test_a_name_is_taken_once(tmp_path):
     assert (folder / "best.safetensors").read_bytes() == b"precious"
 
 
-@pytest.mark.parametrize("name", ["a/b", "/tmp/a", "../a", ".", "..", "", "a/", "pretrained-cnn", "pretrained-mlp"])
+@pytest.mark.parametrize(
+    "name", ["a/b", "/tmp/a", "../a", ".", "..", "", "a/", "auto", "pretrained-cnn", "pretrained-mlp"]
+)
 def test_what_is_no_name_for_a_folder_is_refused(tmp_path, name):
     with pytest.raises(UsageError):
         create_run_folder(tmp_path / "runs", name, "cnn-mnist")
