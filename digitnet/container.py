@@ -12,8 +12,8 @@ MAX_HEADER_BYTES = 1_000_000
 MAX_BYTES = 2_000_000_000
 
 
-def check_container(path: Path) -> None:
-    """Look at the first bytes of a safetensors file alone, before any library opens it.
+def check_container(path: Path, most: int = MAX_BYTES) -> None:
+    """Look at the first bytes of a safetensors file of at most so many alone, before any library opens it.
 
     Raises:
         CheckpointError: It is none, or a pickle, or too large.
@@ -35,8 +35,8 @@ def check_container(path: Path) -> None:
     header = int.from_bytes(start[:8], "little")
     if len(start) < 9 or start[8:9] != b"{" or not 2 <= header <= min(MAX_HEADER_BYTES, size - 8):
         raise CheckpointError(f"{path} is not a safetensors file, or is cut short")
-    if size > MAX_BYTES:
-        raise CheckpointError(f"{path} is larger than {MAX_BYTES:,} bytes, which no file of digitnet's is")
+    if size > most:
+        raise CheckpointError(f"{path} is larger than {most:,} bytes, which no file of digitnet's is")
     _check_names(path, header)
 
 

@@ -15,16 +15,12 @@ from digitnet.config import TrainConfig
 from digitnet.data.digits import Digits
 from digitnet.evaluation import count, logits_of
 from digitnet.losses import build_loss
-from digitnet.metrics import standard_error
+from digitnet.metrics import Metrics, standard_error
 from digitnet.models import DigitNet
 from digitnet.progress import EpochResult, Result, StateResult
 from digitnet.state import Position, TrainingState
-from digitnet.stopping import Stopping
-from digitnet.trainer import Trainer
-
-CPU = torch.device("cpu")
-REPORTS_PER_EPOCH = 20  # how often the loss is fetched from the device for the bar
-HASHED_STEPS = (1, 2, 4, 8, 16)  # after which the trained weights are hashed, for others to compare theirs with
+from digitnet.stopping import Stopping, StopReason
+from digitnet.trainer import Trained, Trainer
 
 
 def fit(
@@ -42,7 +38,8 @@ def fit(
 
     The order of each epoch, its augmentation and its dropout follow from (seed, epoch) alone. After an EpochResult is
     yielded, the model may be saved; it is not touched until the next one is asked for. On a GPU the host waits for the
-    device at the end of an epoch only, and where a state is due.
+    device at the end of an epoch only; with ``save_due`` also where a state is due, and where ``HASHED_STEPS`` of the
+    trainer have weights hashed.
 
     Args:
         model: On the device of the digits. With a weight_average, it gets the mean, and a copy of it is trained.
@@ -76,26 +73,40 @@ def fit(
         logits = logits_of(model, validation.images, dtype)
         metrics = count(logits, validation.targets, validation_loss_fn)
         trainer.check(metrics.loss, trained.step)
+        trainer.check_weights()  # before anybody saves them
         slack = standard_error(highest, metrics.count) if config.patience is None else 0.0
         is_best = metrics.accuracy >= highest - slack
         highest = max(highest, metrics.accuracy)
         stop = stopping.reason(metrics, last=epoch == trainer.epochs)
-        yield EpochResult(
-            epoch=epoch,
-            epochs=trainer.epochs,
-            step=trained.step,
-            learning_rate=trained.learning_rate,
-            train_loss=trained.loss,
-            train_accuracy=trained.accuracy,
-            validation=metrics,
-            logits=logits,
-            best=is_best,
-            images_per_s=trained.images_per_s,
-            elapsed_s=stopping.elapsed_s,
-            stop=stop,
-        )
+        yield _result(epoch, trainer.epochs, trained, logits, metrics, is_best, stopping.elapsed_s, stop)
         trainer.end_epoch(epoch, highest, stopping)
         if save_due is not None:
             yield StateResult(state=trainer.state(stopping, stop))
         if stop:
             return
+
+
+def _result(
+    epoch: int,
+    epochs: int,
+    trained: Trained,
+    logits: Tensor,
+    metrics: Metrics,
+    is_best: bool,
+    elapsed_s: float,
+    stop: StopReason | None,
+) -> EpochResult:
+    return EpochResult(
+        epoch=epoch,
+        epochs=epochs,
+        step=trained.step,
+        learning_rate=trained.learning_rate,
+        train_loss=trained.loss,
+        train_accuracy=trained.accuracy,
+        validation=metrics,
+        logits=logits,
+        best=is_best,
+        images_per_s=trained.images_per_s,
+        elapsed_s=elapsed_s,
+        stop=stop,
+    )

@@ -18,7 +18,7 @@ from torch import Tensor
 from digitnet.config import RunConfig
 from digitnet.data.augment import augment
 from digitnet.data.digits import Digits
-from digitnet.device import choose_device, choose_precision, derive_seed
+from digitnet.device import choose_device, choose_precision, derive_seed, use_deterministic_algorithms
 from digitnet.errors import DigitnetError
 from digitnet.losses import build_loss
 from digitnet.models import place, to_float
@@ -106,6 +106,7 @@ def _ever_larger(config: RunConfig, train: Digits) -> Iterator[tuple[float, floa
     """Train, yielding each step's rate, and the loss of the batch that comes after it."""
     rule, device = config.train, choose_device(config.train.device)
     dtype = choose_precision(rule.precision, device)
+    use_deterministic_algorithms(rule.deterministic)
     digits = train.to(device)
     model = place(new_model(config, train), device).train()
     optimizer, loss_fn = build_optimizer(model, rule), build_loss(rule.loss, rule.label_smoothing)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from digitnet.atomic import remove_remnants, write_atomically
+from digitnet.atomic import REMNANT, remove_remnants, write_atomically
 from digitnet.config import RunConfig
 from digitnet.errors import CheckpointError, UsageError, brief
 
@@ -22,7 +22,9 @@ PRETRAINED = ("pretrained-cnn", "pretrained-mlp")
 BEST, LAST, CONFIG, METRICS = "best.safetensors", "last.safetensors", "config.toml", "metrics.csv"
 CURVES = "curves.png"
 LOCK = ".lock"
+AUTO = "auto"  # what train --resume takes for any run
 MAX_CONFIG_BYTES = 16_000
+BEGINNING = re.compile(rf"{re.escape(LOCK)}|{re.escape(CONFIG)}|events\.out\.tfevents\..*|\..*{re.escape(REMNANT)}")
 EPOCH_NAME = re.compile(r"epoch-(\d{3,})\.safetensors")
 
 
@@ -35,13 +37,14 @@ class Found:
     """For people, such as ``run checkpoints/cnn-mnist-1``."""
 
 
-def create_run_folder(output: Path, name: str | None, stem: str) -> Path:
+def create_run_folder(output: Path, name: str | None, stem: str, *, may_exist: bool = False) -> Path:
     """Make a new, empty run folder; no run ever overwrites another.
 
     Args:
         output: The folder of runs.
         name: The run's name; None takes the stem and the first free number.
         stem: Such as ``cnn-mnist``.
+        may_exist: Whether a folder of that name may be there in which a run was killed before it began.
 
     Raises:
         UsageError: A run of this name is there already, or the name is none for a folder.
@@ -54,7 +57,8 @@ def create_run_folder(output: Path, name: str | None, stem: str) -> Path:
         try:
             folder.mkdir()
         except FileExistsError as error:
-            raise UsageError(f"{folder} exists already; choose another --name") from error
+            if not may_exist or _holds_more_than_a_beginning(folder):
+                raise UsageError(f"{folder} exists already; choose another --name") from error
         return folder
     number = 1
     while True:  # until a number is free: another run may take one while we look
@@ -62,6 +66,11 @@ def create_run_folder(output: Path, name: str | None, stem: str) -> Path:
             (folder := output / f"{stem}-{number}").mkdir()
             return folder
         number += 1
+
+
+def _holds_more_than_a_beginning(folder: Path) -> bool:
+    """Say whether something is there that a run does not make before its first state, and that may be a person's."""
+    return not folder.is_dir() or not all(BEGINNING.fullmatch(path.name) for path in list(folder.iterdir()))
 
 
 @contextlib.contextmanager
@@ -73,12 +82,11 @@ def locked(folder: Path) -> Iterator[None]:
     """
     from filelock import FileLock, Timeout
 
-    lock = FileLock(folder / LOCK)
     try:
-        lock.acquire(timeout=0)
+        held = FileLock(folder / LOCK).acquire(timeout=0)
     except Timeout:
         raise UsageError(f"{folder} is being trained by another process; wait for it, or stop it") from None
-    with lock:
+    with held:
         remove_remnants(folder)
         yield
 
@@ -89,7 +97,7 @@ def check_run_name(name: str | None) -> None:
     Raises:
         UsageError: It is not.
     """
-    if name is not None and (Path(name).name != name or name in ("", "..", *PRETRAINED)):
+    if name is not None and (Path(name).name != name or name in ("", "..", AUTO, *PRETRAINED)):
         raise UsageError(f"{name!r} is no name for a run; to put it elsewhere, use --output")
 
 

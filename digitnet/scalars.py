@@ -20,8 +20,9 @@ except ModuleNotFoundError as error:
 class ScalarLog:
     """An event file in a run folder."""
 
-    def __init__(self, folder: Path) -> None:
-        self._writer = SummaryWriter(str(folder))
+    def __init__(self, folder: Path, after: int | None = None) -> None:
+        """Begin a file; of a run that goes on, what older files say of steps after one no longer counts."""
+        self._writer = SummaryWriter(str(folder), purge_step=None if after is None else after + 1)
 
     def add(self, result: EpochResult) -> None:
         """Write the numbers of an epoch, by its step, so that runs of any batch size can be compared."""

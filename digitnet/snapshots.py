@@ -17,7 +17,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from digitnet import container
 from digitnet.atomic import write_atomically
+from digitnet.checkpoint import DTYPES
 from digitnet.config import DeviceName, PrecisionName, RunConfig
 from digitnet.container import check_container, unique_names
 from digitnet.errors import CheckpointError, brief
@@ -31,8 +33,12 @@ FORMAT = 1
 KEPT = 2
 STATE_NAME = re.compile(r"state-(\d{6,})\.safetensors")
 MAX_DOCUMENT_BYTES = 100_000_000
+MAX_BYTES = 4 * container.MAX_BYTES + 2 * MAX_DOCUMENT_BYTES  # weights, their mean, and two numbers to remember of each
 MAX_RANDOM_BYTES = 10_000  # of a random generator's state: 5,056 on the CPU, 16 on a GPU
 DOCUMENT = "document"
+RANDOM = ("random.augment", "random.dropout")
+
+Kind = tuple[tuple[int, ...], str]  # a tensor's shape, and its type as safetensors calls it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,16 +132,17 @@ def load_snapshot(path: Path) -> Snapshot:
     Raises:
         CheckpointError: There is none, or it is damaged, or not one of digitnet's.
     """
-    check_container(path)
+    check_container(path, MAX_BYTES)
     try:
         with safe_open(path, framework="pt") as file:
             stamp = _read_stamp(path, (file.metadata() or {}).get("digitnet_state"))
-            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 (no mapping)
-            values = _read_document(path, file, shapes.pop(DOCUMENT, (0,)))
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            kinds = {name: (tuple(s.get_shape()), s.get_dtype()) for name, s in slices.items()}
+            values = _read_document(path, file, kinds.pop(DOCUMENT, ((0,), "U8")))
             config = RunConfig.from_dict(values["config"])
             position = read_dataclass(Position, values["position"])
-            _check_shapes(path, config, position, shapes)
-            tensors = {name: file.get_tensor(name) for name in sorted([*shapes, DOCUMENT])}
+            _check_kinds(path, config, position, kinds)
+            tensors = {name: file.get_tensor(name) for name in sorted([*kinds, DOCUMENT])}
         if hash_tensors(tensors) != stamp:
             raise CheckpointError(f"{path}: damaged: its contents are not what was written")
         del tensors[DOCUMENT]
@@ -158,45 +165,53 @@ def _read_stamp(path: Path, text: str | None) -> str:
     return str(stamp["hash"])
 
 
-def _read_document(path: Path, file: Any, shape: tuple[int, ...]) -> dict[str, Any]:
-    if len(shape) != 1 or not 0 < shape[0] <= MAX_DOCUMENT_BYTES:
-        raise CheckpointError(f"{path}: damaged: it describes itself in {shape} bytes")
+def _read_document(path: Path, file: Any, kind: Kind) -> dict[str, Any]:
+    shape, dtype = kind
+    if dtype != "U8" or len(shape) != 1 or not 0 < shape[0] <= MAX_DOCUMENT_BYTES:
+        raise CheckpointError(f"{path}: damaged: it describes itself in {dtype} {shape}")
     values = json.loads(file.get_tensor(DOCUMENT).numpy().tobytes(), object_pairs_hook=unique_names)
     if not isinstance(values, dict):
         raise CheckpointError(f"{path}: damaged: it does not describe itself")
     return values
 
 
-def _check_shapes(path: Path, config: RunConfig, position: Position, found: Mapping[str, tuple[int, ...]]) -> None:
+def _check_kinds(path: Path, config: RunConfig, position: Position, found: Mapping[str, Kind]) -> None:
     """Compare the tensors in the file with those of the training that it describes, before either takes memory."""
-    expected = _expected_shapes(config)
+    expected = _expected_kinds(config)
     for name in sorted(expected.keys() | found.keys()):
-        if name.startswith("random."):  # of a size that depends on the device
-            fits = name in found and len(found[name]) == 1 and found[name][0] <= MAX_RANDOM_BYTES
+        mine, theirs = expected.get(name), found.get(name)
+        if name in RANDOM:  # of a size that depends on the device
+            fits = theirs is not None and theirs[1] == "U8" and len(theirs[0]) == 1 and theirs[0][0] <= MAX_RANDOM_BYTES
         elif position.step == 0 and name.startswith("optimizer."):  # some remember a beginning
-            fits = found.get(name) in (None, (), expected.get(name))
+            fits = mine is not None and theirs in (None, mine)
         else:
-            fits = found.get(name) == expected.get(name)
+            fits = theirs == mine
         if not fits:
             raise CheckpointError(
-                f"{path}: {name} does not fit the training described: expected {expected.get(name, 'nothing')}, "
-                f"found {found.get(name, 'nothing')}"
+                f"{path}: {brief(name)} does not fit the training described: expected {_shown(mine)}, "
+                f"found {_shown(theirs)}"
             )
 
 
-def _expected_shapes(config: RunConfig) -> dict[str, tuple[int, ...]]:
+def _shown(kind: Kind | None) -> str:
+    return f"{kind[1]} {kind[0]}" if kind else "nothing"
+
+
+def _expected_kinds(config: RunConfig) -> dict[str, Kind]:
     with torch.device("meta"):
         model = build_model(config.model)
-        network = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+        network = {name: (tuple(tensor.shape), DTYPES[tensor.dtype]) for name, tensor in model.state_dict().items()}
     parts = ("model",) if config.train.weight_average is None else ("model", "trained")
     groups = build_optimizer(model, config.train).param_groups
     parameters = [tuple(parameter.shape) for group in groups for parameter in group["params"]]
     return {
-        **{f"{part}.{name}": shape for part in parts for name, shape in network.items()},
+        **{f"{part}.{name}": kind for part in parts for name, kind in network.items()},
         **{
-            f"optimizer.{index}.{name}": () if name == "step" else shape
+            f"optimizer.{index}.{name}": (() if name == "step" else shape, "F32")
             for index, shape in enumerate(parameters)
             for name in remembered_names(config.train)
         },
-        **{"random.augment": (0,), "random.dropout": (0,), "sum.loss": (), "sum.correct": ()},
+        **dict.fromkeys(RANDOM, ((0,), "U8")),
+        "sum.loss": ((), "F32"),
+        "sum.correct": ((), "I64"),
     }

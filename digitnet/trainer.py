@@ -41,7 +41,7 @@ HASHED_STEPS = (1, 2, 4, 8, 16)  # after which the trained weights are hashed, f
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Trained:
+class Trained:
     """What one pass over the training images came to."""
 
     step: int
@@ -106,7 +106,7 @@ class Trainer:
 
     def train_epoch(
         self, epoch: int, stopping: Stopping, save_due: Callable[[int], bool] | None
-    ) -> Generator[StepResult | StateResult, None, _Trained]:
+    ) -> Generator[StepResult | StateResult, None, Trained]:
         """Pass once over the training images, or over what is left, or as far as the steps or the time budget last."""
         started, first = time.monotonic(), (epoch - 1) * self._steps_per_epoch
         batches = self._batches(epoch)[: self._total_steps - first]
@@ -128,7 +128,7 @@ class Trainer:
             if stopping.out_of_time:
                 break
         step = self._position.step
-        return _Trained(
+        return Trained(
             step=step,
             learning_rate=self._rate(step),
             loss=self.check(self._loss_sum.item() / seen, step),
@@ -178,8 +178,7 @@ class Trainer:
             NotFiniteError: It is none to go on from.
         """
         self.check(self._loss_sum.item(), self._position.step)
-        if not all(bool(parameter.isfinite().all()) for parameter in self._trained.parameters()):
-            raise NotFiniteError(self._went_wrong("a weight is no finite number", self._position.step))
+        self.check_weights()
         return TrainingState(
             position=replace(self._position, elapsed_s=stopping.elapsed_s, stop=stop), tensors=self._tensors()
         )
@@ -208,8 +207,11 @@ class Trainer:
         if self._average is not None:
             self._trained.load_state_dict(_parts(tensors, "trained"))
         load_optimizer_tensors(self._optimizer, _parts(tensors, "optimizer"))
-        self._noise.set_state(tensors["random.augment"])
-        _default_random(self._device).set_rng_state(tensors["random.dropout"])
+        try:
+            self._noise.set_state(tensors["random.augment"])
+            _default_random(self._device).set_rng_state(tensors["random.dropout"])
+        except RuntimeError as error:  # of another size, or no state that the generator could be in
+            raise CheckpointError(f"the state's random generators are not a {self._device.type}'s: {error}") from error
         self._loss_sum.copy_(tensors["sum.loss"])
         self._correct.copy_(tensors["sum.correct"])
 
@@ -246,6 +248,15 @@ class Trainer:
         if not math.isfinite(loss):
             raise NotFiniteError(self._went_wrong(f"the loss is {loss}", step))
         return loss
+
+    def check_weights(self) -> None:
+        """Look at all that is trained, and at the statistics of batch normalisation.
+
+        Raises:
+            NotFiniteError: One is no finite number.
+        """
+        if not all(bool(tensor.isfinite().all()) for tensor in self._trained.state_dict().values()):
+            raise NotFiniteError(self._went_wrong("a weight is no finite number", self._position.step))
 
     def _went_wrong(self, what: str, step: int) -> str:
         return f"{what} by step {step}, at a learning rate of {self._rate(step):.3g}; try a lower one"

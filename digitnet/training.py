@@ -28,6 +28,7 @@ from digitnet.snapshots import Origin, Snapshot, discard_after, load_newest, sav
 from digitnet.state import Position
 
 MAX_ROLLBACKS = 3
+NOT_DETERMINISTIC = "does not have a deterministic implementation"  # as PyTorch says it
 
 
 @dataclass(kw_only=True)
@@ -139,7 +140,7 @@ class _Run:
             resume=self._state,
             save_due=self._saving.due,
         )
-        for result in _out_of_memory_named(results):
+        for result in _faults_named(results):
             self._journal = self._journal.add(result)
             if isinstance(result, EpochResult):
                 self._save_networks(result, model)
@@ -182,9 +183,10 @@ class _Run:
         position = last.state.position
         if len(position.rollbacks) >= MAX_ROLLBACKS:
             raise NotFiniteError(f"{error}; the rate has been halved {MAX_ROLLBACKS} times") from error
-        position = replace(position, rollbacks=(*position.rollbacks, position.step))
-        self._journal, self._state = last.journal, replace(last.state, position=position)
-        save_snapshot(self._folder, replace(last, state=self._state))
+        position = replace(position, rollbacks=(*position.rollbacks, position.step), stop=None)
+        self._journal, self._state = last.journal.until(position), replace(last.state, position=position)
+        discard_after(self._folder, position.step)
+        save_snapshot(self._folder, replace(last, config=self._config, journal=self._journal, state=self._state))
         return RollbackResult(reason=str(error), step=position.step, factor=0.5 ** len(position.rollbacks))
 
 
@@ -216,11 +218,15 @@ def _origin(train: Digits, device: torch.device, dtype: torch.dtype) -> Origin:
     )
 
 
-def _out_of_memory_named(results: Iterator[Result]) -> Iterator[Result]:
+def _faults_named(results: Iterator[Result]) -> Iterator[Result]:
     try:
         yield from results
     except torch.OutOfMemoryError as error:
         raise DigitnetError("a batch does not fit in the device's memory; try a smaller --batch-size") from error
+    except RuntimeError as error:
+        if NOT_DETERMINISTIC not in str(error):
+            raise
+        raise DigitnetError(f"leave out --deterministic: {str(error).partition('.')[0]}") from error
 
 
 def new_model(config: RunConfig, train: Digits) -> DigitNet:

@@ -43,6 +43,14 @@ def test_rates_rise_by_the_same_factor():
     assert rates[1:] / rates[:-1] == pytest.approx(10 ** (1 / 20))
 
 
+def test_a_deterministic_run_has_its_rate_found_so(train, monkeypatch):
+    wanted = []
+    monkeypatch.setattr(module, "use_deterministic_algorithms", wanted.append)
+    for deterministic in (True, False):
+        next(module._ever_larger(replace(CONFIG, train=replace(RULE, deterministic=deterministic)), train))
+    assert wanted == [True, False]
+
+
 def test_losses_are_those_of_a_plain_loop(train):
     """The loss after each step, of the next batch, by another optimizer's code and without the engine."""
     found = range_test(CONFIG, train)

@@ -6,12 +6,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from digitnet import trainer, training
+from digitnet import container, snapshots, trainer, training
+from digitnet.checkpoint import load_checkpoint
 from digitnet.config import CNNConfig, MLPConfig, RunConfig, TrainConfig
 from digitnet.data.load import load_training
 from digitnet.data.nondigits import draw_nondigits
+from digitnet.device import use_deterministic_algorithms
 from digitnet.engine import fit
-from digitnet.errors import CheckpointError, DataError, InterruptedRunError, NotFiniteError
+from digitnet.errors import CheckpointError, DataError, DigitnetError, InterruptedRunError, NotFiniteError
 from digitnet.models import build_model
 from digitnet.optim import learning_rate, update
 from digitnet.progress import EpochResult, RollbackResult, StateResult
@@ -204,6 +206,24 @@ def test_gradients_are_clipped_to_their_norm(digits, monkeypatch):
     assert norms == pytest.approx([0.5] * len(norms), rel=1e-4)
 
 
+@pytest.mark.parametrize("break_", ["weight", "statistics"])
+def test_no_network_that_is_not_finite_is_saved(digits, tmp_path, monkeypatch, break_):
+    """A bias that ReLU hides, and a spread too large for float32: the loss is as ever."""
+
+    def take_and_break(self, number, batch, *, hashing):
+        take_step(self, number, batch, hashing=hashing)
+        if number == 2 * STEPS:
+            name = "output.bias" if break_ == "weight" else "running_var"
+            next(v for k, v in self._trained.state_dict().items() if k.endswith(name))[0] = math.inf
+
+    take_step = trainer.Trainer._take_step
+    monkeypatch.setattr(trainer.Trainer, "_take_step", take_and_break)
+    monkeypatch.setattr("digitnet.engine.logits_of", lambda _, images, __: torch.zeros(len(images), 10))
+    with pytest.raises(NotFiniteError, match="a weight is no finite number by step 10"):
+        list(train_run(replace(CONFIG, train=replace(CONFIG.train, on_nan="stop")), *digits, tmp_path))
+    assert load_checkpoint(tmp_path / LAST).record.epoch == 1
+
+
 def broken_at(step, monkeypatch):
     """Let the loss be no number at a step, each time that it is tried; return the rates it was tried at."""
     tried, take_step = [], trainer.Trainer._take_step
@@ -237,6 +257,21 @@ def test_a_rollback_goes_on_from_the_last_good_state_at_half_the_rate(digits, tm
     assert [row.learning_rate for row in journal.epochs] == pytest.approx([rate, *[rate * 0.5**times] * 2])
     assert [row.step for row in journal.epochs] == [5, 10, 15]
     assert len({row.step for row in journal.steps}) == len(journal.steps) == 15
+
+
+def test_a_rollback_to_a_state_that_had_ended_a_run_goes_on_from_it(digits, tmp_path, monkeypatch):
+    """Its part of an epoch is made anew, it has not ended, and what was asked for since is not forgotten."""
+    short, longer = (replace(CONFIG.train, epochs=None, steps=steps) for steps in (7, 12))
+    finish(replace(CONFIG, train=short), digits, tmp_path)
+    broken_at.times = 1
+    broken_at(8, monkeypatch)
+    results = train_run(replace(CONFIG, train=longer), *digits, tmp_path, resume=load_newest(tmp_path).snapshot)
+    assert any(isinstance(result, RollbackResult) for result in results)
+    snapshot = load_newest(tmp_path).snapshot
+    assert snapshot.state.position.stop is None
+    assert snapshot.config.train.steps == 12
+    list(results)
+    assert [row.step for row in load_newest(tmp_path).snapshot.journal.epochs] == [5, 10, 12]
 
 
 def test_after_three_rollbacks_training_stops(digits, tmp_path, monkeypatch):
@@ -304,6 +339,28 @@ def load_tensors(path):
     return {name: tensor for name, tensor in load_file(path).items() if name != "document"}
 
 
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_a_run_lets_pytorch_use_what_it_was_asked_to(digits, tmp_path, deterministic):
+    config = replace(CONFIG, train=replace(CONFIG.train, deterministic=deterministic))
+    try:
+        use_deterministic_algorithms(not deterministic)
+        for _ in train_run(config, *digits, tmp_path):
+            assert torch.are_deterministic_algorithms_enabled() == deterministic
+    finally:
+        use_deterministic_algorithms(False)
+
+
+def test_what_cannot_be_deterministic_is_said_in_a_line(digits, tmp_path, monkeypatch):
+    def refuse(_):
+        raise RuntimeError(
+            "some_cuda does not have a deterministic implementation, but you set it. You can turn it off"
+        )
+
+    monkeypatch.setattr("digitnet.step.update", refuse)
+    with pytest.raises(DigitnetError, match=r"^leave out --deterministic: some_cuda does not have a deterministic"):
+        finish(CONFIG, digits, tmp_path)
+
+
 def test_the_two_newest_states_are_kept(digits, tmp_path):
     finish(CONFIG, digits, tmp_path, saving=Saving(every_steps=2))
     assert [path.name for path in find_states(tmp_path)] == ["state-000014.safetensors", "state-000015.safetensors"]
@@ -355,7 +412,7 @@ def test_other_digits_are_refused(digits, tmp_path):
         finish(CONFIG, others, tmp_path, resume=snapshot)
 
 
-@pytest.mark.parametrize("change", ["shape", "name", "random", "position", "hash", "format"])
+@pytest.mark.parametrize("change", ["shape", "name", "type", "step", "sum", "random", "position", "hash", "format"])
 def test_a_state_that_does_not_fit_is_refused(digits, tmp_path, change):
     snapshot = interrupted_at(CONFIG, digits, tmp_path, 8)
     position, tensors = snapshot.state.position, dict(snapshot.state.tensors)
@@ -363,6 +420,9 @@ def test_a_state_that_does_not_fit_is_refused(digits, tmp_path, change):
         tensors["model.head.output.weight"] = torch.zeros(10, 3)
     elif change == "name":
         tensors["optimizer.0.other"] = tensors.pop("optimizer.0.exp_avg")
+    elif change in ("type", "step", "sum"):
+        name = {"type": "trained.head.output.weight", "step": "optimizer.0.step", "sum": "sum.correct"}[change]
+        tensors[name] = tensors[name].double()
     elif change == "random":
         tensors["random.augment"] = torch.zeros(100_000, dtype=torch.uint8)
     path = tmp_path / "other"
@@ -379,6 +439,25 @@ def test_a_state_that_does_not_fit_is_refused(digits, tmp_path, change):
         load_snapshot(file)
     assert str(file) in str(raised.value)
     assert "has format 9" in str(raised.value) or "damaged" in str(raised.value) or "does not fit" in str(raised.value)
+
+
+def test_a_state_of_a_large_network_is_larger_than_a_checkpoint_may_be(digits, tmp_path, monkeypatch):
+    interrupted_at(CONFIG, digits, tmp_path, 8)
+    path = find_states(tmp_path)[-1]
+    monkeypatch.setattr(container, "MAX_BYTES", path.stat().st_size - 1)
+    assert load_snapshot(path).state.position.step == 8
+    monkeypatch.setattr(snapshots, "MAX_BYTES", path.stat().st_size - 1)
+    with pytest.raises(CheckpointError, match="is larger than"):
+        load_snapshot(path)
+
+
+@pytest.mark.parametrize("name", ["random.augment", "random.dropout"])
+@pytest.mark.parametrize("size", [5, 5056])
+def test_random_generators_that_cannot_be_are_refused(digits, name, size):
+    state = run(digits)[1][8, 1]
+    tensors = {**state.tensors, name: torch.full((size,), 255, dtype=torch.uint8)}
+    with pytest.raises(CheckpointError, match="the state's random generators are not a cpu's"):
+        run(digits, resume=TrainingState(position=state.position, tensors=tensors))
 
 
 def test_a_state_of_other_batches_is_refused(digits):

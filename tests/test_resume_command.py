@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_cli import fail, invoke
 
 from digitnet import training
@@ -121,6 +122,57 @@ def test_auto_takes_over_a_folder_in_which_nothing_had_begun():
     assert "exists already" in fail("train", *SMALL, "--name", "mine", code=2)
     invoke("train", *SMALL, "--name", "mine", "--resume", "auto")
     assert step_of("mine") == 3 * STEPS
+
+
+@pytest.mark.parametrize("name", ["best.safetensors", "letter.txt", ".profile", "run"])
+def test_auto_never_trains_in_a_folder_that_holds_anything_else(name):
+    """A run that another digitnet made, or a person's own folder, is neither overwritten nor removed."""
+    Path("checkpoints/mine").mkdir(parents=True)
+    kept = Path("checkpoints/mine", name)
+    kept.mkdir() if name == "run" else kept.write_bytes(b"mine")
+    line = fail("train", *SMALL, "--name", "mine", "--resume", "auto", code=2)
+    assert line == "error: checkpoints/mine exists already; choose another --name"
+    assert [path.name for path in Path("checkpoints/mine").iterdir()] == [name]
+
+
+def test_a_folder_in_which_another_process_begins_is_left_to_it():
+    folder = Path("checkpoints/mine")
+    folder.mkdir(parents=True)
+    with locked(folder):
+        line = fail("train", *SMALL, "--name", "mine", "--resume", "auto", code=2)
+        assert "is being trained by another process" in line
+        assert folder.is_dir()
+
+
+@pytest.mark.parametrize(
+    ("options", "more", "said"),
+    [
+        ((), (), "ask for more by --epochs."),
+        (("--steps", "7"), (), "ask for more by --steps."),
+        (("--time-budget", "0.001s"), (), "ask for more by --time-budget."),
+        (("--until-accuracy", "1%"), ("--epochs", "9"), "ask for more by --until-accuracy."),
+        (("--patience", "1", "--learning-rate", "1"), ("--epochs", "99"), "its --patience is at an end"),
+    ],
+)
+def test_a_run_that_has_ended_says_what_it_would_go_on_for(options, more, said):
+    begun = [*SMALL]
+    if "--steps" in options:
+        del begun[begun.index("--epochs") : begun.index("--epochs") + 2]
+    if "--patience" in options:
+        begun[begun.index("--epochs") + 1] = "90"
+    invoke("train", *begun, *options, "--name", "mine")
+    done = invoke("train", "--resume", "mine", *more)
+    assert done.stderr.startswith("Run checkpoints/mine has ended; ")
+    assert said in done.stderr
+
+
+def test_tensorboard_forgets_the_part_of_an_epoch_that_is_made_whole():
+    begun, options = [*SMALL], ("--name", "mine", "--tensorboard")
+    begun[begun.index("--epochs") : begun.index("--epochs") + 2] = ["--steps", "7"]
+    invoke("train", *begun, *options)
+    invoke("train", "--resume", "mine", "--steps", "12", "--tensorboard")
+    events = EventAccumulator("checkpoints/mine").Reload()
+    assert [event.step for event in events.Scalars("loss/train")] == [5, 10, 12]
 
 
 def test_more_epochs_and_more_steps():
@@ -287,6 +339,18 @@ def test_handlers_are_given_back():
     with interruption.Interruption():
         assert signal.getsignal(signal.SIGTERM) != before
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_signal_that_is_ignored_stays_so():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as of a command with & in a script
+    try:
+        with interruption.Interruption() as it:
+            it.poll()
+            signal.raise_signal(signal.SIGINT)
+            assert it.poll() is None
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_signal_has_its_exit_code():

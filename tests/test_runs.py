@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -18,6 +19,7 @@ from digitnet.runs import (
     epoch_name,
     find_checkpoint,
     find_epochs,
+    locked,
     read_config,
     write_config,
     write_metrics,
@@ -41,7 +43,9 @@ def test_a_name_is_taken_once(tmp_path):
     assert (folder / "best.safetensors").read_bytes() == b"precious"
 
 
-@pytest.mark.parametrize("name", ["a/b", "/tmp/a", "../a", ".", "..", "", "a/", "pretrained-cnn", "pretrained-mlp"])
+@pytest.mark.parametrize(
+    "name", ["a/b", "/tmp/a", "../a", ".", "..", "", "a/", "auto", "pretrained-cnn", "pretrained-mlp"]
+)
 def test_what_is_no_name_for_a_folder_is_refused(tmp_path, name):
     with pytest.raises(UsageError):
         create_run_folder(tmp_path / "runs", name, "cnn-mnist")
@@ -273,3 +277,16 @@ def test_a_run_without_networks_of_its_epochs_says_how_to_keep_them(tmp_path):
         find_epochs(tmp_path)
     with pytest.raises(CheckpointError, match="no run at"):
         find_epochs("")
+
+
+def test_a_lock_is_given_back_and_not_only_forgotten(tmp_path, monkeypatch):
+    taken, acquire = [], FileLock.acquire
+
+    def note_lock(self, *arguments, **options):
+        taken.append(self)
+        return acquire(self, *arguments, **options)
+
+    monkeypatch.setattr(FileLock, "acquire", note_lock)
+    with locked(tmp_path):
+        assert taken[0].is_locked
+    assert not taken[0].is_locked

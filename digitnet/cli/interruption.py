@@ -28,8 +28,9 @@ class Interruption:
         return self._signal
 
     def __enter__(self) -> Interruption:
-        """Take the signals over."""
-        self._before = {number: signal.signal(number, self._handle) for number in SIGNALS}
+        """Take the signals over but for one that is ignored, as Ctrl-C is by what a script starts with ``&``."""
+        heeded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        self._before = {number: signal.signal(number, self._handle) for number in heeded}
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -122,3 +122,17 @@ def _has_ended(snapshot: Snapshot, config: RunConfig) -> bool:
             return now.until_accuracy == before.until_accuracy
         case "patience":
             return True
+
+
+def how_to_go_further(snapshot: Snapshot) -> str:
+    """Say what a run that has ended would go on for."""
+    match snapshot.state.position.stop:
+        case "patience":
+            return "its --patience is at an end, and cannot change"
+        case "time-budget":
+            option = "--time-budget"
+        case "until-accuracy":
+            option = "--until-accuracy"
+        case _:
+            option = "--epochs" if snapshot.config.train.epochs is not None else "--steps"
+    return f"to train it further, ask for more by {option}"

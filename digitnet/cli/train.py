@@ -18,7 +18,7 @@ from digitnet.cli import train_options as option
 from digitnet.cli.configuration import AUTO, configure, load_or_fall_back
 from digitnet.cli.interruption import Interruption
 from digitnet.cli.options import DataDirOption, parse_save_every, print_json
-from digitnet.cli.resuming import find_resumable, load_resumed
+from digitnet.cli.resuming import find_resumable, how_to_go_further, load_resumed
 from digitnet.config import RunConfig
 from digitnet.errors import printable
 
@@ -147,7 +147,7 @@ def _go_on(folder: Path, params: dict[str, Any], extras: Extras) -> None:
     with locked(folder):
         resumed = load_resumed(folder, params)
         if resumed.ended:
-            note(f"Run {folder} has ended; to train it further, ask for more, such as --epochs or --steps.")
+            note(f"Run {folder} has ended; {how_to_go_further(resumed.snapshot)}.")
         else:
             config, position = resumed.snapshot.config, resumed.snapshot.state.position
             note(f"Going on with run {folder} after step {position.step:,}.")
@@ -163,14 +163,16 @@ def _train(
     validation: Digits,
     folder: Path,
     extras: Extras,
-    open_log: Callable[[Path], AbstractContextManager[ScalarLog | None]],
+    open_log: Callable[[Path, int | None], AbstractContextManager[ScalarLog | None]],
     resume: Snapshot | None = None,
 ) -> None:
     from digitnet.console.notes import training_view
     from digitnet.progress import EpochResult
     from digitnet.training import Saving, train_run
 
-    with Interruption() as interruption, open_log(folder) as log, training_view() as show:
+    kept = resume.journal.until(resume.state.position).epochs if resume else ()
+    after = kept[-1].step if kept else None
+    with Interruption() as interruption, open_log(folder, after) as log, training_view() as show:
         saving = Saving(every_steps=extras.save_every_steps, every_s=extras.save_every_s, poll_signal=interruption.poll)
         results = train_run(
             config, digits, validation, folder, keep_epochs=extras.keep_epochs, resume=resume, saving=saving
@@ -200,9 +202,9 @@ def _sum_up(folder: Path, extras: Extras) -> None:
         print_curves(_draw_curves(folder, best, last))  # after all else, for it takes half a second
 
 
-def _scalar_log(wanted: bool) -> Callable[[Path], AbstractContextManager[ScalarLog | None]]:
+def _scalar_log(wanted: bool) -> Callable[[Path, int | None], AbstractContextManager[ScalarLog | None]]:
     if not wanted:
-        return lambda _: nullcontext()
+        return lambda _, __: nullcontext()
     from digitnet.scalars import ScalarLog
 
     return ScalarLog
@@ -251,15 +253,15 @@ def run_folder(output: Path, name: str | None, stem: str, *, may_exist: bool = F
     from digitnet.runs import BEST, create_run_folder, locked
     from digitnet.snapshots import find_states
 
-    there = name is not None and may_exist and (output / name).is_dir()
-    folder = output / name if there and name is not None else create_run_folder(output, name, stem)
-    try:
-        with locked(folder), _last_words(folder):
-            yield folder
-    except BaseException:
-        if not (folder / BEST).exists() and not find_states(folder):
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
+    folder = create_run_folder(output, name, stem, may_exist=may_exist)
+    with locked(folder):  # and removed only then: another process may train there
+        try:
+            with _last_words(folder):
+                yield folder
+        except BaseException:
+            if not (folder / BEST).exists() and not find_states(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
 
 
 @contextmanager
