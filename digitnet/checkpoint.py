@@ -147,7 +147,10 @@ def _load(path: Path) -> Checkpoint:
     check_container(path)
     try:
         with safe_open(path, framework="pt") as file:
-            config, record, calibration = _read_document(path, (file.metadata() or {}).get("digitnet"))
+            metadata = file.metadata() or {}
+            if "digitnet_state" in metadata:
+                raise CheckpointError(f"{path} is the state of a run; its network is best.safetensors beside it")
+            config, record, calibration = _read_document(path, metadata.get("digitnet"))
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
             _check_tensors(path, config, {n: (tuple(s.get_shape()), s.get_dtype()) for n, s in slices.items()})
             state = {name: file.get_tensor(name) for name in slices}

@@ -109,4 +109,5 @@ def _result(
         images_per_s=trained.images_per_s,
         elapsed_s=elapsed_s,
         stop=stop,
+        whole=trained.whole,
     )

@@ -57,6 +57,8 @@ class EpochResult:
     """Since training began, validation included."""
     stop: StopReason | None
     """Why training ends with this epoch; None when it goes on."""
+    whole: bool = True
+    """Whether it passed over all training images; steps and a time budget may cut it short."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,7 @@ RUNS = Path("checkpoints")  # in the current folder
 PRETRAINED = ("pretrained-cnn", "pretrained-mlp")
 BEST, LAST, CONFIG, METRICS = "best.safetensors", "last.safetensors", "config.toml", "metrics.csv"
 CURVES = "curves.png"
+WHOLE_BEST = "best-of-whole-epochs.safetensors"  # where a part of an epoch took its place
 LOCK = ".lock"
 AUTO = "auto"  # what train --resume takes for any run
 MAX_CONFIG_BYTES = 16_000
@@ -83,12 +84,32 @@ def locked(folder: Path) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     try:
-        held = FileLock(folder / LOCK).acquire(timeout=0)
+        held: contextlib.AbstractContextManager[object] = FileLock(folder / LOCK).acquire(timeout=0)
     except Timeout:
         raise UsageError(f"{folder} is being trained by another process; wait for it, or stop it") from None
+    except NotImplementedError:  # a file system without locks
+        held = contextlib.nullcontext()
     with held:
         remove_remnants(folder)
         yield
+
+
+def check_not_trained(folder: Path) -> None:
+    """Refuse a run folder in which a process trains just now.
+
+    Raises:
+        UsageError: One does.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder / LOCK)
+    try:
+        with lock.acquire(timeout=0):
+            pass
+    except Timeout:
+        raise UsageError(f"{folder} is being trained by another process; wait for it, or stop it") from None
+    except (OSError, NotImplementedError):  # a folder of somebody else's, or no locks
+        pass
 
 
 def check_run_name(name: str | None) -> None:
@@ -119,8 +140,10 @@ def find_run(reference: str | Path, output: Path = RUNS) -> Path:
     folder = next((path for path in (Path(reference), output / reference) if path.is_dir()), None)
     if folder is None and str(reference) in PRETRAINED:
         raise CheckpointError(f"{reference} ships as a network alone, without the run that it comes from")
+    if folder is None and Path(reference).is_file():
+        raise CheckpointError(f"{reference} is a file; name the folder of the run, such as {Path(reference).parent}")
     if folder is None or not str(reference):
-        raise CheckpointError(f'no run at {reference}; make one by "digitnet train"')
+        raise CheckpointError(f'no run at {str(reference) or "an empty name"}; make one by "digitnet train"')
     return folder
 
 

@@ -49,6 +49,8 @@ class Trained:
     loss: float
     accuracy: float
     images_per_s: float
+    whole: bool
+    """Whether it was over all of them."""
 
 
 class Trainer:
@@ -134,6 +136,7 @@ class Trainer:
             loss=self.check(self._loss_sum.item() / seen, step),
             accuracy=self._correct.item() / seen,
             images_per_s=(seen - before) / max(time.monotonic() - started, 1e-9),
+            whole=step == epoch * self._steps_per_epoch,
         )
 
     def _begin(self, epoch: int) -> None:

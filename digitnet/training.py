@@ -12,6 +12,7 @@ from typing import cast
 import torch
 
 from digitnet import __version__
+from digitnet.atomic import write_atomically
 from digitnet.calibration import fit_calibration
 from digitnet.checkpoint import TrainingRecord, save_checkpoint
 from digitnet.config import DeviceName, RunConfig
@@ -22,8 +23,8 @@ from digitnet.engine import fit
 from digitnet.errors import DataError, DigitnetError, InterruptedRunError, NotFiniteError
 from digitnet.journal import Journal
 from digitnet.models import DigitNet, build_model, place
-from digitnet.progress import EpochResult, Result, RollbackResult, StateResult
-from digitnet.runs import BEST, LAST, epoch_name, write_config, write_metrics
+from digitnet.progress import EpochResult, Result, RollbackResult, StateResult, StepResult
+from digitnet.runs import BEST, LAST, WHOLE_BEST, epoch_name, write_config, write_metrics
 from digitnet.snapshots import Origin, Snapshot, discard_after, load_newest, save_snapshot
 from digitnet.state import Position
 
@@ -110,6 +111,7 @@ class _Run:
         self._origin = resume.origin if resume else _origin(train, self._device, self._dtype)
         self._journal = resume.journal if resume else Journal()
         self._state = resume.state if resume else None
+        self._elapsed_s = 0.0
         self._digits = add_strokes(train, rule.extra_strokes).to(self._device)
         self._nondigits = load_nondigits(train, rule.nondigits).to(self._device) if rule.nondigits else None
 
@@ -117,6 +119,8 @@ class _Run:
         """Train to the end, going back to the last good state where that is asked for."""
         write_config(self._folder, self._config)
         if self._state:
+            if (self._folder / WHOLE_BEST).exists():  # the part of an epoch that took its place is made whole
+                (self._folder / WHOLE_BEST).replace(self._folder / BEST)
             discard_after(self._folder, self._state.position.step)
             self._journal = self._journal.until(self._state.position)
         while True:
@@ -142,6 +146,8 @@ class _Run:
         )
         for result in _faults_named(results):
             self._journal = self._journal.add(result)
+            if isinstance(result, StepResult | EpochResult):
+                self._elapsed_s = result.elapsed_s
             if isinstance(result, EpochResult):
                 self._save_networks(result, model)
             elif isinstance(result, StateResult):
@@ -159,6 +165,8 @@ class _Run:
     def _save_networks(self, result: EpochResult, model: DigitNet) -> None:
         record = _record(result, self._train, self._validation, self._origin)
         calibration = fit_calibration(result.logits.cpu(), self._validation.targets.cpu())
+        if result.best and not result.whole and (self._folder / BEST).exists():
+            write_atomically(self._folder / WHOLE_BEST, (self._folder / BEST).read_bytes())
         names = [LAST, *[BEST] * result.best, *[epoch_name(result.epoch)] * self._keep_epochs]
         for name in names:
             save_checkpoint(self._folder / name, self._config, record, calibration, model)
@@ -184,6 +192,7 @@ class _Run:
         if len(position.rollbacks) >= MAX_ROLLBACKS:
             raise NotFiniteError(f"{error}; the rate has been halved {MAX_ROLLBACKS} times") from error
         position = replace(position, rollbacks=(*position.rollbacks, position.step), stop=None)
+        position = replace(position, elapsed_s=max(position.elapsed_s, self._elapsed_s))  # what was lost took time, too
         self._journal, self._state = last.journal.until(position), replace(last.state, position=position)
         discard_after(self._folder, position.step)
         save_snapshot(self._folder, replace(last, config=self._config, journal=self._journal, state=self._state))

@@ -196,7 +196,6 @@ def _threads_of(snapshot: Snapshot) -> Iterator[None]:
 
 def _check_numbers(folder: Path, snapshot: Snapshot, data_dir: Path | None) -> Iterator[Check]:
     origin, rule = snapshot.origin, snapshot.config.train
-    yield _check("threads", origin.threads, torch.get_num_threads())
     yield _check("device", origin.device if rule.device == "auto" else rule.device, origin.device)
     yield _check("precision", origin.precision if rule.precision == "auto" else rule.precision, origin.precision)
     try:

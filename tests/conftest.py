@@ -12,7 +12,7 @@ from hypothesis import settings
 from PIL import Image
 
 # The same examples each time: a change is judged by what it changes. --hypothesis-profile=default looks for new ones.
-settings.register_profile("repeatable", derandomize=True)
+settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -30,7 +30,7 @@ explain.evaluation.mistakes explain.evaluation.figures explain.evaluation.page e
 doctor.check doctor.software doctor.machine doctor.files doctor.examination
 console.tables console.notes console.answers console.networks console.evaluations console.verification reports
 console.diagrams console.units console.steps console.explanations console.rates console.epochs console.doctor
-cli.options cli.train_options cli.configuration cli.interruption cli.resuming
+cli.options cli.train_options cli.configuration cli.interruption cli.resuming cli.run_folders
 cli.train cli.adapt cli.eval cli.predict cli.info cli.doctor cli.verify
 cli.explain.options cli.explain.unit cli.explain.step cli.explain.image
 cli.explain.learning_rate cli.explain.training cli.explain cli

@@ -475,3 +475,30 @@ def test_the_weights_are_hashed_after_the_first_steps(digits):
         state = next(state for (number, _), state in states.items() if number == step)
         trained = {k.removeprefix("trained."): v for k, v in state.tensors.items() if k.startswith("trained.")}
         assert hash_tensors(trained) == hashed
+
+
+def test_the_best_of_a_part_of_an_epoch_is_forgotten_when_the_epoch_is_made_whole(digits, tmp_path, monkeypatch):
+    def judged(results):
+        for result in results:  # the first epoch is good, and a part of the second better than all that comes after it
+            yield replace(result, best=result.step in (5, 7)) if isinstance(result, EpochResult) else result
+
+    monkeypatch.setattr(training, "_faults_named", judged)
+    rule = replace(RULE, schedule="constant", patience=None)
+    short, longer = (RunConfig(model=MLP, train=replace(rule, epochs=None, steps=steps)) for steps in (7, 15))
+    whole, pieces = tmp_path / "whole", tmp_path / "pieces"
+    whole.mkdir()
+    pieces.mkdir()
+    finish(longer, digits, whole)
+    finish(short, digits, pieces)
+    assert not same(load_tensors(pieces / BEST), load_tensors(whole / BEST))
+    finish(longer, digits, pieces, resume=replace(load_newest(pieces).snapshot, config=longer))
+    assert same(load_tensors(pieces / BEST), load_tensors(whole / BEST))
+    assert same(load_tensors(pieces / LAST), load_tensors(whole / LAST))
+    assert {path.name for path in pieces.iterdir()} == {path.name for path in whole.iterdir()}
+
+
+def test_the_time_that_a_rollback_loses_counts(digits, tmp_path, monkeypatch):
+    broken_at.times = 1
+    broken_at(8, monkeypatch)
+    seen = [result for result in train_run(CONFIG, *digits, tmp_path) if hasattr(result, "elapsed_s")]
+    assert [result.elapsed_s for result in seen] == sorted(result.elapsed_s for result in seen)

@@ -326,12 +326,15 @@ from digitnet.cli.interruption import Interruption
 with Interruption() as it:
     it.poll()
     signal.raise_signal(signal.SIGTERM)
+    signal.raise_signal(signal.SIGTERM)  # as timeout does
     assert it.poll() == signal.SIGTERM
+    time.sleep(0.4)
     signal.raise_signal(signal.SIGINT)
     time.sleep(60)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=30, check=False)
-    assert (done.returncode, done.stderr) == (130, b"")
+    said = b"error: ended at once; the state saved last is there to go on from\n"
+    assert (done.returncode, done.stderr) == (130, said)
 
 
 def test_handlers_are_given_back():
@@ -355,3 +358,51 @@ def test_a_signal_that_is_ignored_stays_so():
 
 def test_a_signal_has_its_exit_code():
     assert InterruptedRunError("stopped", signal.SIGINT).exit_code == 130
+
+
+# What is said.
+
+
+def test_what_was_typed_is_typed_again(stop_at):
+    options = ("--keep-epochs", "--tensorboard", "--save-every", "7")
+    done = interrupted(stop_at, 3, *SMALL, *options)
+    said = "To go on: digitnet train --resume checkpoints/mine --save-every 7 --keep-epochs --tensorboard"
+    assert said in done.stderr.splitlines()
+
+
+def test_a_run_that_has_done_all_is_not_gone_on_with_for_another_goal():
+    invoke("train", *SMALL, "--until-accuracy", "1%", "--name", "early")
+    assert "Going on with run" in invoke("train", "--resume", "early", "--until-accuracy", "100%").stderr
+    one = [*SMALL]
+    one[one.index("--epochs") + 1] = "1"
+    invoke("train", *one, "--until-accuracy", "1%", "--name", "mine")
+    done = invoke("train", "--resume", "mine", "--until-accuracy", "100%")
+    assert "Run checkpoints/mine has ended" in done.stderr
+
+
+def test_a_run_without_a_state_says_how_to_train_it_anew(stop_at):
+    interrupted(stop_at, 8, *SMALL)
+    for path in find_states(Path("checkpoints/mine")):
+        path.write_bytes(b"")
+    anew = "to train it anew: digitnet train --config checkpoints/mine/config.toml"
+    assert fail("train", "--resume", "mine", code=1).endswith(anew)
+    for path in find_states(Path("checkpoints/mine")):
+        path.unlink()
+    assert fail("train", "--resume", "mine", code=1).endswith(anew)
+
+
+def test_files_are_called_what_they_are(stop_at, digit_files):
+    interrupted(stop_at, 8, *SMALL)
+    state = find_states(Path("checkpoints/mine"))[-1]
+    assert fail("predict", "--checkpoint", state, digit_files[0], code=1).endswith(
+        "is the state of a run; its network is best.safetensors beside it"
+    )
+    for command in (("train", "--resume"), ("verify",)):
+        line = fail(*command, "checkpoints/mine/best.safetensors", code=1)
+        assert line.endswith("is a file; name the folder of the run, such as checkpoints/mine")
+
+
+def test_a_run_in_training_is_not_verified(stop_at):
+    interrupted(stop_at, 8, *SMALL)
+    with locked(Path("checkpoints/mine")):
+        assert "is being trained by another process" in fail("verify", "mine", code=2)

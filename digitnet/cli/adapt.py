@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from digitnet.cli.options import CheckpointOption, DataDirOption, DeviceOption, print_json
-from digitnet.cli.train import run_folder
+from digitnet.cli.run_folders import run_folder
 from digitnet.config import TrainConfig
 from digitnet.errors import CheckpointError, DataError, ThresholdError, UsageError, printable
 from digitnet.recipes import ADAPT

@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
 from digitnet.errors import InterruptedRunError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-SHOW_CURSOR = b"\x1b[?25h\n"  # a bar that moves hides it
+CLEAR_BAR = b"\r\x1b[2K\x1b[?25h"  # its line, and the cursor that it hides
+AT_ONCE = b"error: ended at once; the state saved last is there to go on from\n"
+GRACE_S = 0.3  # timeout(1) and some shells signal twice, and a finger bounces
 
 
 class Interruption:
@@ -19,6 +23,7 @@ class Interruption:
 
     def __init__(self) -> None:
         self._signal: int | None = None
+        self._came_s = 0.0
         self._armed = False
         self._before: dict[int, Any] = {}
 
@@ -40,9 +45,11 @@ class Interruption:
 
     def _handle(self, number: int, _: FrameType | None) -> None:
         if self._signal is not None:
-            if sys.stderr.isatty():
-                os.write(2, SHOW_CURSOR)
-            os._exit(128 + number)  # at once, whatever is under way
-        self._signal = number
+            if time.monotonic() - self._came_s < GRACE_S:
+                return
+            with suppress(OSError):
+                os.write(2, CLEAR_BAR * sys.stderr.isatty() + AT_ONCE)
+            os._exit(128 + number)  # whatever is under way
+        self._signal, self._came_s = number, time.monotonic()
         if not self._armed:
             raise InterruptedRunError("interrupted", number)

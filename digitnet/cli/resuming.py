@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,7 +40,7 @@ def find_resumable(reference: str, output: Path, name: str | None) -> Path | Non
             raise UsageError(f"--resume {reference} and --name {name} both name the run; leave out --name")
         folder = find_run(reference, output)
         if not find_states(folder):
-            raise CheckpointError(f"{folder} holds no state to go on from: it is no run folder, or never began")
+            raise CheckpointError(f"{folder} holds no state to go on from{anew(folder)}")
         return folder
     if name is not None:
         folder = output / name
@@ -57,6 +58,14 @@ def _newest_unfinished(output: Path) -> Path | None:
         if newest and newest.state.position.stop is None:
             return folder
     return None
+
+
+def anew(folder: Path) -> str:
+    """Say how a run without a state is trained anew, where there is what it was made of; else nothing."""
+    from digitnet.runs import CONFIG
+
+    path = folder / CONFIG
+    return f"; to train it anew: digitnet train --config {shlex.quote(str(path))}" if path.is_file() else ""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -83,11 +92,11 @@ def load_resumed(folder: Path, params: dict[str, Any]) -> Resumed:
         raise UsageError("--learning-rate auto finds a rate for a run that begins; leave it out")
     newest = load_newest(folder)
     if (snapshot := newest.snapshot) is None:
-        raise CheckpointError(f"{folder} cannot go on: {'; '.join(newest.damaged)}")
+        raise CheckpointError(f"{folder} cannot go on: {'; '.join(newest.damaged)}{anew(folder)}")
     try:
         config = resumed_config(snapshot.config, _typed(snapshot, params))
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+    except (ValueError, UsageError) as error:
+        raise UsageError(f"run {folder}: {error}") from error
     for fault in newest.damaged:
         note(f"{fault}.\nGoing on from the state before it, after step {snapshot.state.position.step:,}.")
     return Resumed(ended=_has_ended(snapshot, config), snapshot=replace(snapshot, config=config))
@@ -111,15 +120,16 @@ def _typed(snapshot: Snapshot, params: dict[str, Any]) -> dict[str, Any]:
 def _has_ended(snapshot: Snapshot, config: RunConfig) -> bool:
     """Say whether what ended the run still does, by the configuration that it would go on by."""
     position, before, now = snapshot.state.position, snapshot.config.train, config.train
+    all_done = position.epoch >= now.epochs if now.epochs is not None else position.step >= (now.steps or 0)
     match position.stop:
         case None:
             return False
         case "epochs":
-            return (now.epochs, now.steps) == (before.epochs, before.steps)
+            return all_done
         case "time-budget":
-            return now.time_budget_s is not None and now.time_budget_s <= position.elapsed_s
+            return all_done or (now.time_budget_s is not None and now.time_budget_s <= position.elapsed_s)
         case "until-accuracy":
-            return now.until_accuracy == before.until_accuracy
+            return all_done or now.until_accuracy == before.until_accuracy
         case "patience":
             return True
 

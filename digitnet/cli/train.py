@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,8 +17,9 @@ from digitnet.cli.configuration import AUTO, configure, load_or_fall_back
 from digitnet.cli.interruption import Interruption
 from digitnet.cli.options import DataDirOption, parse_save_every, print_json
 from digitnet.cli.resuming import find_resumable, how_to_go_further, load_resumed
+from digitnet.cli.run_folders import last_words, run_folder
 from digitnet.config import RunConfig
-from digitnet.errors import printable
+from digitnet.errors import CheckpointError, printable
 
 if TYPE_CHECKING:
     from digitnet.checkpoint import Checkpoint
@@ -97,12 +96,19 @@ def train(
         keep_epochs=keep_epochs,
         tensorboard=tensorboard,
         as_json=json_,
+        retyped=_retyped(data_dir, save_every, keep_epochs=keep_epochs, tensorboard=tensorboard),
     )
     folder = find_resumable(resume, output, name) if resume is not None else None
     if folder is not None:
         _go_on(folder, params, extras)
     else:
         _begin(configure(params), params, extras)
+
+
+def _retyped(data_dir: Path | None, save_every: str | None, *, keep_epochs: bool, tensorboard: bool) -> str:
+    given = {"--data-dir": data_dir, "--save-every": save_every}
+    typed = "".join(f" {option} {shlex.quote(str(value))}" for option, value in given.items() if value is not None)
+    return typed + " --keep-epochs" * keep_epochs + " --tensorboard" * tensorboard
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +121,8 @@ class Extras:
     keep_epochs: bool
     tensorboard: bool
     as_json: bool
+    retyped: str
+    """Those of the options that have to be typed again when the run goes on."""
 
 
 def _begin(config: RunConfig, params: dict[str, Any], extras: Extras) -> None:
@@ -131,7 +139,9 @@ def _begin(config: RunConfig, params: dict[str, Any], extras: Extras) -> None:
     if params["learning_rate"] == AUTO:
         config = _with_found_rate(config, digits)
     stem = f"{config.kind}-{Path(config.train.dataset).resolve().name}"
-    with run_folder(params["output"], params["name"], stem, may_exist=params["resume"] is not None) as folder:
+    with run_folder(
+        params["output"], params["name"], stem, extras.retyped, may_exist=params["resume"] is not None
+    ) as folder:
         _train(config, digits, validation, folder, extras, open_log)
     _sum_up(folder, extras)
 
@@ -152,7 +162,7 @@ def _go_on(folder: Path, params: dict[str, Any], extras: Extras) -> None:
             config, position = resumed.snapshot.config, resumed.snapshot.state.position
             note(f"Going on with run {folder} after step {position.step:,}.")
             _, digits, validation = load_or_fall_back(config, extras.data_dir, may_fall_back=False)
-            with _last_words(folder):
+            with last_words(folder, extras.retyped):
                 _train(config, digits, validation, folder, extras, open_log, resumed.snapshot)
     _sum_up(folder, extras)
 
@@ -192,9 +202,9 @@ def _sum_up(folder: Path, extras: Extras) -> None:
     from digitnet.snapshots import load_newest
 
     last, best = load_newest(folder).snapshot, load_checkpoint(folder / BEST)
-    assert last  # a run that has ended has saved that
-    ending = last.journal.ending(last.state.position)
-    assert ending
+    ending = last.journal.ending(last.state.position) if last else None
+    if last is None or ending is None:  # the folder is free again
+        raise CheckpointError(f"{folder} has ended, and another process goes on with it or its state is damaged since")
     if extras.as_json:
         print_json(reports.run_report(folder, best, ending, _draw_curves(folder, best, last)))
     else:
@@ -238,47 +248,3 @@ def _draw_curves(folder: Path, best: Checkpoint, last: Snapshot) -> Path | None:
     steps_per_epoch = -(-(record.train_size + rule.extra_strokes) // rule.batch_size)
     draw_curves(gather_curves(last.journal, steps_per_epoch), folder / CURVES, source)
     return folder / CURVES
-
-
-@contextmanager
-def run_folder(output: Path, name: str | None, stem: str, *, may_exist: bool = False) -> Iterator[Path]:
-    """Make a run folder that no other process trains in, and remove it when training ends before anything is in it.
-
-    Args:
-        output: The folder of runs.
-        name: The run's name; None takes the stem and a number.
-        stem: Such as ``cnn-mnist``.
-        may_exist: Whether a folder of that name may be there, of a run that was killed before it began.
-    """
-    from digitnet.runs import BEST, create_run_folder, locked
-    from digitnet.snapshots import find_states
-
-    folder = create_run_folder(output, name, stem, may_exist=may_exist)
-    with locked(folder):  # and removed only then: another process may train there
-        try:
-            with _last_words(folder):
-                yield folder
-        except BaseException:
-            if not (folder / BEST).exists() and not find_states(folder):
-                shutil.rmtree(folder, ignore_errors=True)
-            raise
-
-
-@contextmanager
-def _last_words(folder: Path) -> Iterator[None]:
-    """Say of a run that does not come to its end what is left of it."""
-    from digitnet.console.notes import note
-    from digitnet.errors import NotFiniteError
-    from digitnet.runs import BEST, CONFIG, read_config
-    from digitnet.snapshots import find_states
-
-    try:
-        yield
-    except BaseException as error:
-        if (folder / BEST).exists():
-            note(f"The best network so far is {folder / BEST}.")
-        went_wrong = isinstance(error, NotFiniteError)
-        if find_states(folder) and not (went_wrong and read_config(folder / CONFIG).train.on_nan == "rollback"):
-            program, rule = os.environ.get("DIGITNET_PROG", "digitnet"), " --on-nan rollback" * went_wrong
-            note(f"To go on: {program} train --resume {shlex.quote(str(folder))}{rule}")
-        raise

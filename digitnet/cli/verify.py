@@ -19,11 +19,13 @@ def verify(
     from digitnet import reports
     from digitnet.console.verification import print_verification
     from digitnet.device import keep_freed_memory
-    from digitnet.runs import find_run
+    from digitnet.runs import check_not_trained, find_run
     from digitnet.verification import verify_run
 
     keep_freed_memory()
-    verification = verify_run(find_run(run), data_dir=data_dir)
+    folder = find_run(run)
+    check_not_trained(folder)
+    verification = verify_run(folder, data_dir=data_dir)
     if json_:
         print_json(reports.verification_report(verification))
     else:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import os
 import platform
 import re
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
@@ -133,6 +137,20 @@ def _fits(version: str, needed: str) -> bool:
     return True
 
 
+@contextmanager
+def _no_traces() -> Iterator[None]:
+    """Keep matplotlib from making its folder in a home where it has none yet: to look changes nothing."""
+    if "MPLCONFIGDIR" in os.environ:
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="digitnet-") as place:
+        os.environ["MPLCONFIGDIR"] = place
+        try:
+            yield
+        finally:
+            del os.environ["MPLCONFIGDIR"]
+
+
 def check_extra(name: str) -> Check:
     """Say whether an extra, which the name ends in, is installed, and how to get it."""
     extra = name.removeprefix("extra ")
@@ -140,7 +158,8 @@ def check_extra(name: str) -> Check:
     advice = f"pip install 'digitnet[{extra}]'"
     try:
         version = metadata.version(package)
-        importlib.import_module(package)
+        with _no_traces():
+            importlib.import_module(package)
     except metadata.PackageNotFoundError:
         return warn(name, f"{package} is missing: {USES[extra]}", advice)
     except Exception as error:
