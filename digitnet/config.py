@@ -202,7 +202,7 @@ class TrainConfig:
             check(getattr(self, name) <= MAX_DRAWN, name, f"at most {MAX_DRAWN}", getattr(self, name))
         for name in ("learning_rate", "time_budget_s", "max_grad_norm"):
             value = getattr(self, name)
-            check(value is None or 0 < value < math.inf, name, "above 0", value)
+            check(value is None or 0 < value < math.inf, name, "a finite number above 0", value)
         for name in ("label_smoothing", "momentum", "warmup", "cooldown", "weight_average"):
             value = getattr(self, name)
             check(value is None or 0 <= value < 1, name, "at least 0 and below 1", value)

@@ -157,6 +157,8 @@ def _other(pair: tuple[str, ...], name: str) -> str:
 
 
 def _shown(value: object) -> str:
+    if value is None:
+        return "left out"
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 

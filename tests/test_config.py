@@ -58,10 +58,10 @@ WRONG_VALUES = [
     (TrainConfig, {"schedule": "step", "step_epochs": 0}, "step_epochs must be at least 1, not 0"),
     (TrainConfig, {"patience": 0}, "patience must be at least 1, not 0"),
     *(
-        (TrainConfig, {"learning_rate": x}, f"learning_rate must be above 0, not {x}")
+        (TrainConfig, {"learning_rate": x}, f"learning_rate must be a finite number above 0, not {x}")
         for x in (0.0, math.inf, math.nan)
     ),
-    (TrainConfig, {"time_budget_s": 0.0}, "time_budget_s must be above 0, not 0.0"),
+    (TrainConfig, {"time_budget_s": 0.0}, "time_budget_s must be a finite number above 0, not 0.0"),
     (TrainConfig, {"label_smoothing": 1.0}, "label_smoothing must be at least 0 and below 1, not 1.0"),
     (TrainConfig, {"momentum": 1.0, "optimizer": "sgd"}, "momentum must be at least 0 and below 1, not 1.0"),
     (TrainConfig, {"warmup": 1.0}, "warmup must be at least 0 and below 1, not 1.0"),
