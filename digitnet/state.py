@@ -56,6 +56,17 @@ class TrainingState:
     ``optimizer.INDEX.*`` of each parameter; ``random.*``, the states of the random generators, uint8; ``sum.*``, what
     the epoch so far adds up to. They are training's own until it is asked for its next result, and change then."""
 
+    def part(self, name: str) -> dict[str, Tensor]:
+        """Return the tensors of a part, such as ``model``, by their names in it."""
+        return {
+            key.removeprefix(f"{name}."): value for key, value in self.tensors.items() if key.startswith(f"{name}.")
+        }
+
+
+def named(part: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors of a part by their names in a state."""
+    return {f"{part}.{name}": tensor for name, tensor in tensors.items()}
+
 
 def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
     """Hash tensors of any type, with their names and shapes, to 16 hexadecimal digits."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,7 +31,7 @@ from digitnet.optim import (
     set_learning_rate,
 )
 from digitnet.progress import StateResult, StepResult
-from digitnet.state import Position, TrainingState, hash_tensors
+from digitnet.state import Position, TrainingState, hash_tensors, named
 from digitnet.step import train_step
 from digitnet.stopping import Stopping, StopReason
 
@@ -187,11 +187,11 @@ class Trainer:
         )
 
     def _tensors(self) -> dict[str, Tensor]:
-        trained = {} if self._average is None else _named("trained", self._trained.state_dict())
+        trained = {} if self._average is None else named("trained", self._trained.state_dict())
         return {
-            **_named("model", self._model.state_dict()),
+            **named("model", self._model.state_dict()),
             **trained,
-            **_named("optimizer", optimizer_tensors(self._optimizer)),
+            **named("optimizer", optimizer_tensors(self._optimizer)),
             "random.augment": self._noise.get_state(),
             "random.dropout": _default_random(self._device).get_rng_state(),
             "sum.loss": self._loss_sum,
@@ -206,10 +206,10 @@ class Trainer:
                 f"has {self._steps_per_epoch} steps"
             )
         tensors = state.tensors
-        self._model.load_state_dict(_parts(tensors, "model"))
+        self._model.load_state_dict(state.part("model"))
         if self._average is not None:
-            self._trained.load_state_dict(_parts(tensors, "trained"))
-        load_optimizer_tensors(self._optimizer, _parts(tensors, "optimizer"))
+            self._trained.load_state_dict(state.part("trained"))
+        load_optimizer_tensors(self._optimizer, state.part("optimizer"))
         try:
             self._noise.set_state(tensors["random.augment"])
             _default_random(self._device).set_rng_state(tensors["random.dropout"])
@@ -263,15 +263,6 @@ class Trainer:
 
     def _went_wrong(self, what: str, step: int) -> str:
         return f"{what} by step {step}, at a learning rate of {self._rate(step):.3g}; try a lower one"
-
-
-def _named(part: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {f"{part}.{name}": tensor for name, tensor in tensors.items()}
-
-
-def _parts(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
-    start = f"{part}."
-    return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
 
 
 def _default_random(device: torch.device) -> Any:

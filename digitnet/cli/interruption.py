@@ -13,7 +13,9 @@ from typing import Any
 from digitnet.errors import InterruptedRunError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-CLEAR_BAR = b"\r\x1b[2K\x1b[?25h"  # its line, and the cursor that it hides
+CLEAR_BAR = b"\r\x1b[2K"  # which draws itself anew below what is written in its place
+SHOW_CURSOR = b"\x1b[?25h"  # which it hides
+SOON = b"Finishing this step, and saving; a second Ctrl-C ends at once.\n"
 AT_ONCE = b"error: ended at once; the state saved last is there to go on from\n"
 GRACE_S = 0.3  # timeout(1) and some shells signal twice, and a finger bounces
 
@@ -48,8 +50,11 @@ class Interruption:
             if time.monotonic() - self._came_s < GRACE_S:
                 return
             with suppress(OSError):
-                os.write(2, CLEAR_BAR * sys.stderr.isatty() + AT_ONCE)
+                os.write(2, (CLEAR_BAR + SHOW_CURSOR) * sys.stderr.isatty() + AT_ONCE)
             os._exit(128 + number)  # whatever is under way
         self._signal, self._came_s = number, time.monotonic()
         if not self._armed:
             raise InterruptedRunError("interrupted", number)
+        if sys.stderr.isatty():
+            with suppress(OSError):
+                os.write(2, CLEAR_BAR + SOON)
