@@ -79,7 +79,7 @@ def _write_state(folder: Path, version: int) -> None:
     tensors = {f"{part}.{name}": tensor.clone() for part in ("model", "trained") for name, tensor in network.items()}
     tensors |= {f"optimizer.{name}": tensor.fill_(version) for name, tensor in _remembered().items()}
     tensors |= {f"random.{name}": torch.full((16,), version, dtype=torch.uint8) for name in ("augment", "dropout")}
-    tensors |= {f"sum.{name}": torch.tensor(float(version)) for name in ("loss", "correct")}
+    tensors |= {"sum.loss": torch.tensor(float(version)), "sum.correct": torch.tensor(version)}
     state = TrainingState(position=Position(step=version), tensors=tensors)
     save_snapshot(folder, Snapshot(config=_config(), origin=origin, journal=Journal(), state=state))
 
