@@ -241,7 +241,12 @@ def test_without_mnist_strokes_are_taken_and_it_is_said():
 
 
 @pytest.mark.parametrize(
-    ("rate", "said"), [(0, "above 0, not 0.0"), ("nan", "above 0, not nan"), (1e7, "at most 1,000,000 here, not 1e+07")]
+    ("rate", "said"),
+    [
+        (0, "a finite number above 0, not 0.0"),
+        ("nan", "a finite number above 0, not nan"),
+        (1e7, "at most 1,000,000 here, not 1e+07"),
+    ],
 )
 def test_a_wrong_learning_rate_is_refused_in_a_line(rate, said):
     done = run("--learning-rate", rate)
