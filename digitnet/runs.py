@@ -81,15 +81,7 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         UsageError: Another one trains in it.
     """
-    from filelock import FileLock, Timeout
-
-    try:
-        held: contextlib.AbstractContextManager[object] = FileLock(folder / LOCK).acquire(timeout=0)
-    except Timeout:
-        raise UsageError(f"{folder} is being trained by another process; wait for it, or stop it") from None
-    except NotImplementedError:  # a file system without locks
-        held = contextlib.nullcontext()
-    with held:
+    with _lock(folder):
         remove_remnants(folder)
         yield
 
@@ -100,16 +92,19 @@ def check_not_trained(folder: Path) -> None:
     Raises:
         UsageError: One does.
     """
+    with contextlib.suppress(OSError), _lock(folder):  # a folder of somebody else's cannot be locked
+        pass
+
+
+def _lock(folder: Path) -> contextlib.AbstractContextManager[object]:
     from filelock import FileLock, Timeout
 
-    lock = FileLock(folder / LOCK)
     try:
-        with lock.acquire(timeout=0):
-            pass
+        return FileLock(folder / LOCK).acquire(timeout=0)
     except Timeout:
         raise UsageError(f"{folder} is being trained by another process; wait for it, or stop it") from None
-    except (OSError, NotImplementedError):  # a folder of somebody else's, or no locks
-        pass
+    except NotImplementedError:  # a file system without locks
+        return contextlib.nullcontext()
 
 
 def check_run_name(name: str | None) -> None:
