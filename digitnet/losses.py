@@ -37,11 +37,17 @@ def build_loss(name: LossName, label_smoothing: float = 0.0) -> LossFunction:
             return _mae
 
 
-def with_nondigits(loss_fn: LossFunction) -> LossFunction:
+def weighted(loss_fn: LossFunction, weight: float) -> LossFunction:
+    """Multiply a loss: a part of a batch counts for what it is of the whole."""
+    return lambda logits, targets: loss_fn(logits, targets) * weight
+
+
+def with_nondigits(loss_fn: LossFunction, weight: float = 1.0) -> LossFunction:
     """Add to a loss over digits the telling of digits from the rest, for logits (N + M, 10) whose last M are no digits.
 
     Softmax takes no notice of the level of an image's logits, log sum exp. Here it answers a question of its own, by
-    binary cross-entropy: is this a digit? So what is no digit never pulls at the probabilities.
+    binary cross-entropy: is this a digit? So what is no digit never pulls at the probabilities. The weight is that
+    of the telling.
 
     Source: Liu et al., "Energy-based out-of-distribution detection" (2020); Hendrycks et al., "Deep anomaly detection
     with outlier exposure" (2019), for training on drawings that stand for all that may come.
@@ -51,7 +57,7 @@ def with_nondigits(loss_fn: LossFunction) -> LossFunction:
         level = logits.logsumexp(1)
         is_digit = (torch.arange(len(logits), device=logits.device) < len(targets)).to(logits.dtype)
         telling = F.binary_cross_entropy_with_logits(level, is_digit)
-        return loss_fn(logits[: len(targets)], targets) + NONDIGIT_WEIGHT * telling
+        return loss_fn(logits[: len(targets)], targets) + weight * NONDIGIT_WEIGHT * telling
 
     return loss
 

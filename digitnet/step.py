@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from digitnet.losses import LossFunction
-from digitnet.models import DigitNet
 from digitnet.optim import clip_gradients, update
 
 
 def train_step(
-    model: DigitNet,
+    model: nn.Module,
     images: Tensor,
     targets: Tensor,
     loss_fn: LossFunction,
@@ -23,7 +22,8 @@ def train_step(
     """Run one step: forward, loss, backward, update.
 
     Args:
-        model: In training mode.
+        model: In training mode. Where several processes share a batch, it is within PyTorch's DistributedDataParallel,
+            by which each has the gradients of the whole batch.
         images: (N, 1, 28, 28) float32 in [0, 1]; after them may come M that are no digits, for the loss to tell apart.
         targets: (N,) int64.
         loss_fn: From ``build_loss``.
