@@ -49,6 +49,10 @@ class NotFiniteError(DigitnetError):
     """The numbers of a training went wrong: its loss, or a weight, is infinite or no number at all."""
 
 
+class LaunchError(DigitnetError):
+    """Processes that were launched together cannot go on together; all of them end, and the first says why."""
+
+
 class InterruptedRunError(DigitnetError):
     """A training was asked by a signal to stop, and did; ``exit_code`` is the instance's, as a shell says it."""
 
