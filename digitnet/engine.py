@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from digitnet.config import TrainConfig
+from digitnet.config import NUM_CLASSES, TrainConfig
 from digitnet.data.digits import Digits
+from digitnet.distributed import ALONE, World
 from digitnet.evaluation import count, logits_of
 from digitnet.losses import build_loss
 from digitnet.metrics import Metrics, standard_error
@@ -33,6 +34,7 @@ def fit(
     *,
     resume: TrainingState | None = None,
     save_due: Callable[[int], bool] | None = None,
+    world: World = ALONE,
 ) -> Iterator[Result]:
     """Train a model in place, yielding what happens as it happens.
 
@@ -51,6 +53,7 @@ def fit(
         resume: The state to go on from, as if training had never stopped; the rest has to be what it was.
         save_due: Asked after each step, by its number, whether to yield the state there; with it, the state is yielded
             before the first step and after each epoch, too. None yields no states.
+        world: The processes that share the work; each runs this with the same arguments, and gets the same results.
 
     Raises:
         NotFiniteError: The loss or a weight is no longer a finite number.
@@ -63,27 +66,39 @@ def fit(
         lowest_loss=position.lowest_loss,
         waited=position.waited,
     )
-    trainer = Trainer(model, train, nondigits, config, dtype, resume)
+    trainer = Trainer(model, train, nondigits, config, dtype, resume, world)
     validation_loss_fn = build_loss(config.loss)  # smoothing is for training
     highest = position.highest
     if save_due is not None and resume is None:
         yield StateResult(state=trainer.state(stopping))
     for epoch in range(position.epoch + 1, trainer.epochs + 1):
         trained = yield from trainer.train_epoch(epoch, stopping, save_due)
-        logits = logits_of(model, validation.images, dtype)
+        logits = _shared_logits(model, validation.images, dtype, world)
         metrics = count(logits, validation.targets, validation_loss_fn)
         trainer.check(metrics.loss, trained.step)
         trainer.check_weights()  # before anybody saves them
         slack = standard_error(highest, metrics.count) if config.patience is None else 0.0
         is_best = metrics.accuracy >= highest - slack
         highest = max(highest, metrics.accuracy)
-        stop = stopping.reason(metrics, last=epoch == trainer.epochs)
+        reasons = world.gather(stopping.reason(metrics, last=epoch == trainer.epochs))
+        stop = next((reason for reason in reasons if reason), None)  # the clocks of processes differ
         yield _result(epoch, trainer.epochs, trained, logits, metrics, is_best, stopping.elapsed_s, stop)
         trainer.end_epoch(epoch, highest, stopping)
         if save_due is not None:
             yield StateResult(state=trainer.state(stopping, stop))
         if stop:
             return
+
+
+def _shared_logits(model: DigitNet, images: Tensor, dtype: torch.dtype, world: World) -> Tensor:
+    """Run a model over images as ``logits_of`` does, each process over its part; all of them get all logits."""
+    if world.size == 1:
+        return logits_of(model, images, dtype)
+    logits = torch.zeros(len(images), NUM_CLASSES, device=images.device)
+    mine = world.share(torch.arange(len(images), device=images.device))
+    if len(mine):
+        logits[mine] = logits_of(model, images[mine], dtype)
+    return world.sum_(logits)
 
 
 def _result(

@@ -11,15 +11,17 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
 from digitnet.capture import CapturedStep
 from digitnet.config import TrainConfig
-from digitnet.data.augment import augment
+from digitnet.data.augment import Part, augment
 from digitnet.data.digits import Digits
 from digitnet.device import derive_seed, generator
-from digitnet.errors import CheckpointError, NotFiniteError
+from digitnet.distributed import ALONE, World
+from digitnet.errors import CheckpointError, LaunchError, NotFiniteError
 from digitnet.gauge import Gauge
-from digitnet.losses import build_loss, with_nondigits
+from digitnet.losses import build_loss, weighted, with_nondigits
 from digitnet.models import DigitNet, to_float
 from digitnet.optim import (
     WeightAverage,
@@ -30,6 +32,7 @@ from digitnet.optim import (
     optimizer_tensors,
     set_learning_rate,
 )
+from digitnet.parallel import Exchange, has_batch_norm, parallelise
 from digitnet.progress import StateResult, StepResult
 from digitnet.state import Position, TrainingState, hash_tensors, named
 from digitnet.step import train_step
@@ -64,47 +67,81 @@ class Trainer:
         config: TrainConfig,
         dtype: torch.dtype,
         resume: TrainingState | None,
+        world: World = ALONE,
     ) -> None:
         self._digits, self._nondigits, self._config, self._dtype = digits, nondigits, config, dtype
+        self._world = world
         self._device = device = digits.images.device
         self._model = model
         self._trained = model if config.weight_average is None else copy.deepcopy(model)
         decay = config.weight_average
+        self._shared = self._trained if world.size == 1 else parallelise(self._trained)
+        self._exchange = Exchange(self._shared, 3) if isinstance(self._shared, DistributedDataParallel) else None
         self._average = None if decay is None else WeightAverage(model, self._trained, decay)
-        loss_fn = build_loss(config.loss, config.label_smoothing)
-        self._loss_fn = loss_fn if nondigits is None else with_nondigits(loss_fn)
+        self._loss_fn = build_loss(config.loss, config.label_smoothing)
         self._optimizer = build_optimizer(self._trained, config)
         self._noise = torch.Generator(device)
         self._loss_sum = torch.zeros((), device=device)
         self._correct = torch.zeros((), dtype=torch.int64, device=device)
-        captured = device.type == "cuda" and is_capturable(self._optimizer)
+        captured = device.type == "cuda" and is_capturable(self._optimizer) and world.size == 1
         self._run_step = CapturedStep(self._step, [self._noise]) if captured else self._step
         self._steps_per_epoch = -(-len(digits) // config.batch_size)
         self._total_steps = config.total_steps(self._steps_per_epoch)
         self.epochs = -(-self._total_steps // self._steps_per_epoch)
         self._position = Position(planned=self._total_steps)
+        self._check_parts()
         if resume:
             self._restore(resume)
 
+    def _check_parts(self) -> None:
+        """Refuse batches in which there is not enough for each process.
+
+        Raises:
+            LaunchError: There is not.
+        """
+        least = 2 if has_batch_norm(self._model) else 1  # one image has no variance
+        smallest, processes = len(self._digits) // self._steps_per_epoch, self._world.size
+        if processes > 1 and smallest // processes < least:
+            raise LaunchError(
+                f"a batch of {smallest} images is too small for {processes} processes: each needs at least {least}"
+                f"{', for batch norm' * (least > 1)}; use a larger --batch-size"
+            )
+
     def _step(self, batch: Tensor, others: Tensor | None = None) -> None:
-        """Train on a batch, adding up its loss and its right answers on the device.
+        """Train on a batch, or on this process's part of it, adding up its loss and its right answers on the device.
+
+        A part's loss counts for what it is of the batch, times the processes: their mean, as gradients are averaged, is
+        the loss of the batch.
 
         Args:
             batch: Which digits, (N,) int64.
             others: Which of the images that are no digits, (M,) int64.
         """
-        config = self._config
-        images, targets = self._digits.images[batch], self._digits.targets[batch]
+        config, world = self._config, self._world
+        mine = world.share(batch)
+        images, targets = self._digits.images[mine], self._digits.targets[mine]
+        loss_fn = weighted(self._loss_fn, world.size * len(mine) / len(batch))
         if self._nondigits is not None and others is not None:
-            images = torch.cat([images, self._nondigits[others]])
-        images = augment(to_float(images), config.augment, self._noise)
+            images = torch.cat([images, self._nondigits[world.share(others)]])
+            loss_fn = with_nondigits(loss_fn, world.size * len(images) / (len(batch) + len(others)))
+        images = augment(to_float(images), config.augment, self._noise, self._part(batch, others))
         loss, right = train_step(
-            self._trained, images, targets, self._loss_fn, self._optimizer, self._dtype, config.max_grad_norm
+            self._shared, images, targets, loss_fn, self._optimizer, self._dtype, config.max_grad_norm
         )
-        self._loss_sum += loss * len(batch)
+        self._loss_sum += loss * (len(batch) / world.size)
         self._correct += right
+        if self._exchange is not None:
+            self._exchange.end()
         if self._average is not None:
             self._average.update()
+
+    def _part(self, batch: Tensor, others: Tensor | None) -> Part | None:
+        """Say which of a batch's images this process has; None where it has them all."""
+        if self._world.size == 1 or self._config.augment == "none":
+            return None
+        numbers = torch.arange(len(batch) + (0 if others is None else len(others)), device=batch.device)
+        mine = [self._world.share(part) for part in numbers.tensor_split([len(batch)])]
+        return Part(count=len(numbers), mine=torch.cat(mine))
 
     def train_epoch(
         self, epoch: int, stopping: Stopping, save_due: Callable[[int], bool] | None
@@ -120,21 +157,22 @@ class Trainer:
         report_every = max(1, len(batches) // REPORTS_PER_EPOCH)
         self._trained.train()
         for step, batch in enumerate(batches[done:], start=self._position.step + 1):
-            self._take_step(step, batch, hashing=save_due is not None)
+            out_of_time, due = self._take_step(step, batch, stopping, save_due)
             seen += len(batch[0])
             speed = (seen - before) / max(time.monotonic() - started, 1e-9)
-            if step % report_every == 0 or stopping.out_of_time:
+            if step % report_every == 0 or out_of_time:
                 yield self._report(gauge, epoch, seen, speed, stopping)
-            if save_due is not None and save_due(step):
+            if due:
                 yield StateResult(state=self.state(stopping))
-            if stopping.out_of_time:
+            if out_of_time:
                 break
         step = self._position.step
+        loss_sum, correct = self._sums()
         return Trained(
             step=step,
             learning_rate=self._rate(step),
-            loss=self.check(self._loss_sum.item() / seen, step),
-            accuracy=self._correct.item() / seen,
+            loss=self.check(loss_sum.item() / seen, step),
+            accuracy=correct.item() / seen,
             images_per_s=(seen - before) / max(time.monotonic() - started, 1e-9),
             whole=step == epoch * self._steps_per_epoch,
         )
@@ -147,17 +185,47 @@ class Trainer:
         self._loss_sum.zero_()
         self._correct.zero_()
 
-    def _take_step(self, step: int, batch: tuple[Tensor, ...], *, hashing: bool) -> None:
+    def _take_step(
+        self, step: int, batch: tuple[Tensor, ...], stopping: Stopping, save_due: Callable[[int], bool] | None
+    ) -> tuple[bool, bool]:
+        """Make a step; say whether time is up after it, and whether the state is to be saved."""
         set_learning_rate(self._optimizer, self._rate(step))
         if self._average is not None:
             self._average.set_step(step)
-        self._run_step(*batch)
+        if self._exchange is None:
+            self._run_step(*batch)
+            loss_sum = self._loss_so_far()
+            out_of_time, due = stopping.out_of_time, save_due is not None and save_due(step)
+        else:
+            # What one process finds holds for all. They tell each other within the step: to do so after it takes time.
+            torch.manual_seed(derive_seed(self._config.seed, step, f"dropout of process {self._world.rank}"))
+            self._exchange.begin(self._loss_so_far(), stopping.out_of_time, save_due is not None and save_due(step))
+            self._run_step(*batch)
+            loss_sum, *found = self._exchange.sums()
+            out_of_time, due = map(bool, found)
         self._position = replace(self._position, step=step)
-        if self._device.type == "cpu":  # where to look costs nothing
-            self.check(self._loss_sum.item(), step)
-        if hashing and step in HASHED_STEPS and self._position.planned == self._total_steps:
+        self.check(loss_sum, step)
+        if save_due is not None and step in HASHED_STEPS and self._position.planned == self._total_steps:
             hashed = hash_tensors(self._trained.state_dict())
             self._position = replace(self._position, hashes=(*self._position.hashes, hashed))
+        return out_of_time, due
+
+    def _loss_so_far(self) -> float:
+        """Look at the sum of the losses where that costs nothing: not on a GPU, for which the host would wait."""
+        return self._loss_sum.item() if self._device.type == "cpu" else 0.0
+
+    def _sums(self) -> tuple[Tensor, Tensor]:
+        """Return the loss and the right answers of the epoch so far, added up over all processes."""
+        for number in (self._loss_sum, self._correct):
+            self._world.sum_(number)
+        sums = self._loss_sum.clone(), self._correct.clone()
+        self._set_sums(*sums)
+        return sums
+
+    def _set_sums(self, loss: Tensor, correct: Tensor) -> None:
+        """Let the first process go on counting from here and the others anew, as if all had just been restored."""
+        self._loss_sum.copy_(loss).mul_(self._world.is_first)
+        self._correct.copy_(correct).mul_(self._world.is_first)
 
     def _rate(self, step: int) -> float:
         halved = sum(step > back for back in self._position.rollbacks)
@@ -180,13 +248,14 @@ class Trainer:
         Raises:
             NotFiniteError: It is none to go on from.
         """
-        self.check(self._loss_sum.item(), self._position.step)
         self.check_weights()
         return TrainingState(
             position=replace(self._position, elapsed_s=stopping.elapsed_s, stop=stop), tensors=self._tensors()
         )
 
     def _tensors(self) -> dict[str, Tensor]:
+        loss_sum, correct = self._sums()
+        self.check(loss_sum.item(), self._position.step)
         trained = {} if self._average is None else named("trained", self._trained.state_dict())
         return {
             **named("model", self._model.state_dict()),
@@ -194,8 +263,8 @@ class Trainer:
             **named("optimizer", optimizer_tensors(self._optimizer)),
             "random.augment": self._noise.get_state(),
             "random.dropout": _default_random(self._device).get_rng_state(),
-            "sum.loss": self._loss_sum,
-            "sum.correct": self._correct,
+            "sum.loss": loss_sum,
+            "sum.correct": correct,
         }
 
     def _restore(self, state: TrainingState) -> None:
@@ -215,8 +284,7 @@ class Trainer:
             _default_random(self._device).set_rng_state(tensors["random.dropout"])
         except RuntimeError as error:  # of another size, or no state that the generator could be in
             raise CheckpointError(f"the state's random generators are not a {self._device.type}'s: {error}") from error
-        self._loss_sum.copy_(tensors["sum.loss"])
-        self._correct.copy_(tensors["sum.correct"])
+        self._set_sums(tensors["sum.loss"], tensors["sum.correct"])
 
     def _batches(self, epoch: int) -> list[tuple[Tensor, ...]]:
         """Cut an epoch into batches: indices of digits, and of what are no digits if there are any, in even shares."""
@@ -228,7 +296,7 @@ class Trainer:
         return list(zip(digits, order.to(device).tensor_split(len(digits)), strict=True))
 
     def _report(self, gauge: Gauge, epoch: int, seen: int, images_per_s: float, stopping: Stopping) -> StepResult:
-        loss_sum, counted = gauge.read(seen)
+        loss_sum, counted = gauge.read(seen) if self._world.size == 1 else (self._sums()[0].item(), seen)
         step = self._position.step
         return StepResult(
             epoch=epoch,

@@ -210,11 +210,12 @@ def test_gradients_are_clipped_to_their_norm(digits, monkeypatch):
 def test_no_network_that_is_not_finite_is_saved(digits, tmp_path, monkeypatch, break_):
     """A bias that ReLU hides, and a spread too large for float32: the loss is as ever."""
 
-    def take_and_break(self, number, batch, *, hashing):
-        take_step(self, number, batch, hashing=hashing)
+    def take_and_break(self, number, *rest):
+        done = take_step(self, number, *rest)
         if number == 2 * STEPS:
             name = "output.bias" if break_ == "weight" else "running_var"
             next(v for k, v in self._trained.state_dict().items() if k.endswith(name))[0] = math.inf
+        return done
 
     take_step = trainer.Trainer._take_step
     monkeypatch.setattr(trainer.Trainer, "_take_step", take_and_break)
