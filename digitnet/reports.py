@@ -33,11 +33,16 @@ CSV_FIELDS = ("path", "digit", "confidence", *(f"p{digit}" for digit in range(10
 NUMBER_CSV_FIELDS = ("path", "number", "confidence", "accepted", "reason")
 
 
-def run_report(folder: Path, checkpoint: Checkpoint, ending: Ending, curves: Path | None) -> dict[str, Any]:
+def run_report(
+    folder: Path, checkpoint: Checkpoint, ending: Ending, processes: int, curves: Path | None
+) -> dict[str, Any]:
     """Describe a run that has ended; the curves are null where they could not be drawn."""
+    from digitnet.parallel import bytes_per_step
+
     ended = {"epochs_run": ending.epoch, "stop": ending.stop, "total_s": ending.elapsed_s}
     drawn = {"curves": str(curves) if curves else None}
-    return {"checkpoint": str(folder / BEST), **drawn, **ended, **_checkpoint(checkpoint)}
+    shared = {"processes": processes, "bytes_per_step": bytes_per_step(checkpoint.config.model, processes)}
+    return {"checkpoint": str(folder / BEST), **drawn, **ended, **shared, **_checkpoint(checkpoint)}
 
 
 def verification_report(verification: Verification) -> dict[str, Any]:

@@ -55,6 +55,8 @@ class Origin:
     precision: PrecisionName
     threads: int
     """That a CPU computes with: how sums are split over them shows in their last bits."""
+    processes: int
+    """That share the work: likewise."""
     python: str
     torch: str
     digitnet: str
@@ -148,7 +150,7 @@ def load_snapshot(path: Path) -> Snapshot:
         del tensors[DOCUMENT]
         return Snapshot(
             config=config,
-            origin=read_dataclass(Origin, values["origin"]),
+            origin=read_dataclass(Origin, {"processes": 1, **values["origin"]}),  # older states had no more
             journal=Journal.from_dict(values["journal"]),
             state=TrainingState(position=position, tensors=tensors),
         )

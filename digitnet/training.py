@@ -18,7 +18,9 @@ from digitnet.checkpoint import TrainingRecord, save_checkpoint
 from digitnet.config import DeviceName, RunConfig
 from digitnet.data.digits import Digits
 from digitnet.data.load import add_strokes, load_nondigits
+from digitnet.data.once import Tensors, once
 from digitnet.device import choose_device, choose_precision, derive_seed, use_deterministic_algorithms
+from digitnet.distributed import ALONE, World
 from digitnet.engine import fit
 from digitnet.errors import DataError, DigitnetError, InterruptedRunError, NotFiniteError
 from digitnet.journal import Journal
@@ -56,22 +58,26 @@ def train_run(
     config: RunConfig,
     train: Digits,
     validation: Digits,
-    folder: Path,
+    folder: Path | None,
     *,
     keep_epochs: bool = False,
     resume: Snapshot | None = None,
     saving: Saving | None = None,
+    world: World = ALONE,
 ) -> Iterator[Result]:
     """Train a network by a configuration, saving networks and states before the results that tell of them are yielded.
+
+    Where several processes share the work, each runs this with the same arguments, and the first one saves.
 
     Args:
         config: The network and its training.
         train: Training digits, as ``load_training`` cut them.
         validation: The digits that the best epoch is chosen by.
-        folder: The run folder; empty but for a run that goes on.
+        folder: The run folder; empty but for a run that goes on. None in a process that is not the first.
         keep_epochs: Keep each epoch's network, in a file of its own.
         resume: Where to go on from; of its configuration, only when to stop may have changed.
         saving: When to save the state; None is after each epoch.
+        world: The processes.
 
     Raises:
         UsageError: The device asked for is not there.
@@ -81,7 +87,7 @@ def train_run(
         DigitnetError: Training went wrong.
         OSError: A file could not be written.
     """
-    run = _Run(config, train, validation, folder, keep_epochs, resume, saving or Saving())
+    run = _Run(config, train, validation, folder, keep_epochs, resume, saving or Saving(), world)
     yield from run.train()
 
 
@@ -93,35 +99,51 @@ class _Run:
         config: RunConfig,
         train: Digits,
         validation: Digits,
-        folder: Path,
+        folder: Path | None,
         keep_epochs: bool,
         resume: Snapshot | None,
         saving: Saving,
+        world: World,
     ) -> None:
         self._config, self._train, self._validation, self._folder = config, train, validation, folder
-        self._keep_epochs, self._saving = keep_epochs, saving
+        self._keep_epochs, self._saving, self._world = keep_epochs, saving, world
         rule = config.train
         if resume:
             _check_origin(resume.origin, train)
-            torch.set_num_threads(resume.origin.threads)
+            if resume.origin.processes == world.size:
+                torch.set_num_threads(resume.origin.threads)
             rule = replace(rule, device=resume.origin.device, precision=resume.origin.precision)
         self._device = choose_device(rule.device)
         self._dtype = choose_precision(rule.precision, self._device)
         use_deterministic_algorithms(rule.deterministic)
-        self._origin = resume.origin if resume else _origin(train, self._device, self._dtype)
+        self._origin = resume.origin if resume else _origin(train, self._device, self._dtype, world.size)
         self._journal = resume.journal if resume else Journal()
         self._state = resume.state if resume else None
         self._elapsed_s = 0.0
-        self._digits = add_strokes(train, rule.extra_strokes).to(self._device)
-        self._nondigits = load_nondigits(train, rule.nondigits).to(self._device) if rule.nondigits else None
+        drawn = once(world, self._draw) if rule.extra_strokes or rule.nondigits else {}
+        images, targets = drawn.get("images", train.images), drawn.get("targets", train.targets)
+        self._digits = replace(train, images=images, targets=targets).to(self._device)
+        self._nondigits = drawn["nondigits"].to(self._device) if rule.nondigits else None
+
+    def _draw(self) -> Tensors:
+        """Draw what is trained on beside the data set."""
+        rule, tensors = self._config.train, Tensors()
+        if rule.extra_strokes:
+            more = add_strokes(self._train, rule.extra_strokes)
+            tensors |= {"images": more.images, "targets": more.targets}
+        if rule.nondigits:
+            tensors["nondigits"] = load_nondigits(self._train, rule.nondigits)
+        return tensors
 
     def train(self) -> Iterator[Result]:
         """Train to the end, going back to the last good state where that is asked for."""
-        write_config(self._folder, self._config)
+        if self._folder:
+            write_config(self._folder, self._config)
         if self._state:
-            if (self._folder / WHOLE_BEST).exists():  # the part of an epoch that took its place is made whole
+            if self._folder and (self._folder / WHOLE_BEST).exists():  # a part of an epoch took its place: made whole
                 (self._folder / WHOLE_BEST).replace(self._folder / BEST)
-            discard_after(self._folder, self._state.position.step)
+            if self._folder:
+                discard_after(self._folder, self._state.position.step)
             self._journal = self._journal.until(self._state.position)
         while True:
             try:
@@ -143,6 +165,7 @@ class _Run:
             self._nondigits,
             resume=self._state,
             save_due=self._saving.due,
+            world=self._world,
         )
         for result in _faults_named(results):
             self._journal = self._journal.add(result)
@@ -158,11 +181,14 @@ class _Run:
 
     def _heed_signal(self, position: Position) -> None:
         """End a run whose state is saved and that a signal asks to stop, unless it has just ended by itself."""
-        number = self._saving.poll_signal()
-        if number is not None and position.stop is None:
+        # A signal may have come to one process alone.
+        number = max(self._world.gather(self._saving.poll_signal() or 0))
+        if number and position.stop is None:
             raise InterruptedRunError(f"interrupted after step {position.step:,}, and saved", number)
 
     def _save_networks(self, result: EpochResult, model: DigitNet) -> None:
+        if self._folder is None:
+            return
         record = _record(result, self._train, self._validation, self._origin)
         calibration = fit_calibration(result.logits.cpu(), self._validation.targets.cpu())
         if result.best and not result.whole and (self._folder / BEST).exists():
@@ -173,8 +199,9 @@ class _Run:
         write_metrics(self._folder, self._journal.metrics())
 
     def _save_state(self, result: StateResult) -> None:
-        snapshot = Snapshot(config=self._config, origin=self._origin, journal=self._journal, state=result.state)
-        save_snapshot(self._folder, snapshot)
+        if self._folder is not None:
+            snapshot = Snapshot(config=self._config, origin=self._origin, journal=self._journal, state=result.state)
+            save_snapshot(self._folder, snapshot)
         self._saving.note_saved()
 
     def _roll_back(self, error: NotFiniteError) -> RollbackResult:
@@ -185,7 +212,7 @@ class _Run:
         """
         if self._config.train.on_nan != "rollback":
             raise error
-        last = load_newest(self._folder).snapshot
+        last = self._world.broadcast(load_newest(self._folder).snapshot if self._folder else None)
         if last is None:
             raise error
         position = last.state.position
@@ -194,8 +221,9 @@ class _Run:
         position = replace(position, rollbacks=(*position.rollbacks, position.step), stop=None)
         position = replace(position, elapsed_s=max(position.elapsed_s, self._elapsed_s))  # what was lost took time, too
         self._journal, self._state = last.journal.until(position), replace(last.state, position=position)
-        discard_after(self._folder, position.step)
-        save_snapshot(self._folder, replace(last, config=self._config, journal=self._journal, state=self._state))
+        if self._folder is not None:
+            discard_after(self._folder, position.step)
+            save_snapshot(self._folder, replace(last, config=self._config, journal=self._journal, state=self._state))
         return RollbackResult(reason=str(error), step=position.step, factor=0.5 ** len(position.rollbacks))
 
 
@@ -212,7 +240,7 @@ def _check_origin(origin: Origin, train: Digits) -> None:
             )
 
 
-def _origin(train: Digits, device: torch.device, dtype: torch.dtype) -> Origin:
+def _origin(train: Digits, device: torch.device, dtype: torch.dtype, processes: int) -> Origin:
     return Origin(
         dataset=train.name,
         fingerprint=train.fingerprint,
@@ -221,6 +249,7 @@ def _origin(train: Digits, device: torch.device, dtype: torch.dtype) -> Origin:
         device=cast(DeviceName, device.type),
         precision="bf16" if dtype == torch.bfloat16 else "fp32",
         threads=torch.get_num_threads(),
+        processes=processes,
         python=platform.python_version(),
         torch=torch.__version__,
         digitnet=__version__,

@@ -243,6 +243,9 @@ def _check_first_steps(
     expected, planned = snapshot.state.position.hashes, snapshot.state.position.planned
     if not expected:
         return
+    if (processes := snapshot.origin.processes) > 1:
+        yield _unchecked("first steps", f"{processes} processes, as it began", "one, which sums in another order")
+        return
     if len(expected) > len(HASHED_STEPS) or planned < 1:
         yield _check("first steps", "as a run has them", f"{len(expected)} of {planned}")
         return

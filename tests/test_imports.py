@@ -8,13 +8,13 @@ from conftest import ROOT, run_python
 
 # From the bottom up, a layer a line. A module may import only what stands before it.
 LAYERS = """
-errors values config bombs
-atomic recipes device arrays components hull modes decoding normalise paper sheet ruling marks parts blots ink
-several seams cells layout segments pictures drawing
+errors values launch config bombs
+atomic recipes device distributed arrays components hull modes decoding normalise paper sheet ruling marks parts blots
+ink several seams cells layout segments pictures drawing
 data.glyphs data.letters data.templates data.pen data.stream data.strokes data.nondigits
 data.idx data.digits data.augment data.variants data.cache data.mnist
-data.folder data.labelled data.load
-models losses optim metrics stopping state comparison summary capture gauge rejection calibration
+data.folder data.labelled data.load data.once
+models parallel losses optim metrics stopping state comparison summary capture gauge rejection calibration
 progress journal
 runs container checkpoint snapshots evaluation suite
 step trainer engine training retraining verification predictor numbers adapting range_test scalars
@@ -30,7 +30,7 @@ explain.evaluation.mistakes explain.evaluation.figures explain.evaluation.page e
 doctor.check doctor.software doctor.machine doctor.files doctor.examination
 console.tables console.notes console.answers console.networks console.evaluations console.verification reports
 console.diagrams console.units console.steps console.explanations console.rates console.epochs console.doctor
-cli.options cli.train_options cli.configuration cli.interruption cli.resuming cli.run_folders
+cli.options cli.train_options cli.configuration cli.launched cli.interruption cli.resuming cli.run_folders
 cli.train cli.adapt cli.eval cli.predict cli.info cli.doctor cli.verify
 cli.explain.options cli.explain.unit cli.explain.step cli.explain.image
 cli.explain.learning_rate cli.explain.training cli.explain cli

@@ -116,7 +116,7 @@ def test_a_network_adds_up(classifier):
 
 def test_a_run_says_how_it_ended(classifier, run_folder):
     last = Ending(epoch=2, elapsed_s=1.5, stop="patience")
-    report = as_json(reports.run_report(run_folder, classifier.checkpoint, last, run_folder / "curves.png"))
+    report = as_json(reports.run_report(run_folder, classifier.checkpoint, last, 1, run_folder / "curves.png"))
     assert report["checkpoint"] == str(run_folder / "best.safetensors")
     assert report["curves"] == str(run_folder / "curves.png")
     assert (report["epochs_run"], report["stop"], report["total_s"]) == (2, "patience", 1.5)

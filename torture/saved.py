@@ -71,6 +71,7 @@ def _write_state(folder: Path, version: int) -> None:
         device="cpu",
         precision="fp32",
         threads=1,
+        processes=1,
         python="",
         torch="",
         digitnet="",

@@ -28,7 +28,8 @@ from digitnet.cli.info import info
 from digitnet.cli.predict import predict
 from digitnet.cli.train import train
 from digitnet.cli.verify import verify
-from digitnet.errors import DigitnetError, UsageError, printable
+from digitnet.errors import DigitnetError, InterruptedRunError, LaunchError, NotFiniteError, UsageError, printable
+from digitnet.launch import launch
 
 READER_GONE = 141  # as a shell says of what SIGPIPE ended: 128 and the signal's number, as 130 is of Ctrl-C's
 # What the libraries say, and how a person would.
@@ -39,6 +40,8 @@ PLAIN = {
     r"(option: --lr) .*": r"\1 (it is called --learning-rate)",
 }
 OUT_OF_MEMORY = re.compile("can't allocate memory|not enough memory|out of memory")  # as PyTorch says it
+ALIKE = (LaunchError, NotFiniteError, InterruptedRunError)  # what all processes of a launch end with, if one does
+SHARING = ("train", "predict")  # commands whose work several processes can share
 PATHS = ("--config", "--data-dir", "--dataset", "--nondigits", "--output", "--report")
 
 
@@ -48,7 +51,7 @@ def _one_line_errors(ctx: typer.Context) -> Iterator[None]:
     try:
         yield
     except DigitnetError as error:
-        _fail(str(error), error.exit_code)
+        _fail(str(error), error.exit_code, alike=isinstance(error, ALIKE))
     except typer.TyperException as error:
         message = error.format_message().removesuffix(".")
         for said, meant in PLAIN.items():
@@ -61,7 +64,7 @@ def _one_line_errors(ctx: typer.Context) -> Iterator[None]:
             path = " ".join(filter(None, (ctx.command_path, ctx.invoked_subcommand)))
         _fail(f"{message[0].lower()}{message[1:]}; see {path} --help", error.exit_code)
     except KeyboardInterrupt:
-        _fail("interrupted", 130)
+        _fail("interrupted", 130, alike=True)
     except (BrokenPipeError, SystemExit) as end:  # Rich makes the second of the first, with code 1
         if isinstance(end, SystemExit) and not end.code:  # typer's, when it has shown or installed the completion
             raise
@@ -75,11 +78,28 @@ def _one_line_errors(ctx: typer.Context) -> Iterator[None]:
         _fail_without_memory(error)
 
 
-def _fail(message: str, code: int) -> NoReturn:
-    with suppress(BrokenPipeError):
-        typer.echo(f"error: {printable(message)}", err=True)
+def _fail(message: str, code: int, *, alike: bool = False) -> NoReturn:
+    said = _said_by_one(message, alike=alike)
+    if said is not None:
+        with suppress(BrokenPipeError):
+            typer.echo(f"error: {printable(said)}", err=True)
     _discard_output()
     raise typer.Exit(code)
+
+
+def _said_by_one(message: str, *, alike: bool) -> str | None:
+    """Return what this process is to say, where several were launched together; None where another one says it."""
+    try:
+        found = launch()
+    except UsageError:  # which is what is to be said
+        return message
+    if found.size == 1:
+        return message
+    if alike:
+        return message if found.is_first else None
+    from digitnet.distributed import refuse_together
+
+    return refuse_together(message)
 
 
 def _fail_without_memory(error: MemoryError | RuntimeError) -> NoReturn:
@@ -139,12 +159,16 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
+    ctx: typer.Context,
     version: Annotated[
         bool,
         typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end."),
     ] = False,
 ) -> None:
     """Train, evaluate and use a classifier of handwritten digits."""
+    assert not version  # it has been printed
+    if launch().size > 1 and ctx.invoked_subcommand not in SHARING:
+        raise UsageError(f"{ctx.invoked_subcommand} runs in one process; start it without the launcher")
 
 
 def main() -> None:

@@ -23,7 +23,9 @@ GRACE_S = 0.3  # timeout(1) and some shells signal twice, and a finger bounces
 class Interruption:
     """Takes the two signals over for as long as the context lasts."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, launched: bool = False) -> None:
+        """Say whether a launcher may pass a signal on that the terminal has sent, too: a second one means nothing."""
+        self._launched = launched
         self._signal: int | None = None
         self._came_s = 0.0
         self._armed = False
@@ -47,7 +49,7 @@ class Interruption:
 
     def _handle(self, number: int, _: FrameType | None) -> None:
         if self._signal is not None:
-            if time.monotonic() - self._came_s < GRACE_S:
+            if self._launched or time.monotonic() - self._came_s < GRACE_S:
                 return
             with suppress(OSError):
                 os.write(2, (CLEAR_BAR + SHOW_CURSOR) * sys.stderr.isatty() + AT_ONCE)

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from digitnet.launch import launch
+
 
 @contextmanager
 def run_folder(
@@ -53,5 +55,6 @@ def last_words(folder: Path, retyped: str = "") -> Iterator[None]:
         went_wrong = isinstance(error, NotFiniteError)
         if find_states(folder) and not (went_wrong and read_config(folder / CONFIG).train.on_nan == "rollback"):
             program, rule = os.environ.get("DIGITNET_PROG", "digitnet"), " --on-nan rollback" * went_wrong
+            program = "torchrun ... -m digitnet" if launch().size > 1 else program
             note(f"To go on: {program} train --resume {shlex.quote(str(folder))}{rule}{retyped}")
         raise

@@ -15,6 +15,7 @@ import typer
 from digitnet.cli import train_options as option
 from digitnet.cli.configuration import AUTO, configure, load_or_fall_back
 from digitnet.cli.interruption import Interruption
+from digitnet.cli.launched import recall_run, remember_run, settings_of
 from digitnet.cli.options import DataDirOption, parse_save_every, print_json
 from digitnet.cli.resuming import find_resumable, how_to_go_further, load_resumed
 from digitnet.cli.run_folders import last_words, run_folder
@@ -24,6 +25,7 @@ from digitnet.errors import CheckpointError, printable
 if TYPE_CHECKING:
     from digitnet.checkpoint import Checkpoint
     from digitnet.data.digits import Digits
+    from digitnet.distributed import World
     from digitnet.scalars import ScalarLog
     from digitnet.snapshots import Snapshot
 
@@ -98,11 +100,25 @@ def train(
         as_json=json_,
         retyped=_retyped(data_dir, save_every, keep_epochs=keep_epochs, tensorboard=tensorboard),
     )
-    folder = find_resumable(resume, output, name) if resume is not None else None
-    if folder is not None:
-        _go_on(folder, params, extras)
-    else:
-        _begin(configure(params), params, extras)
+    wanted = configure(params) if resume is None else None  # what is wrong is said before PyTorch is imported
+
+    from digitnet.device import choose_device, keep_freed_memory
+    from digitnet.distributed import joined
+
+    keep_freed_memory()
+    with joined(settings_of(params), choose_device(wanted.train.device if wanted else device or "auto").type) as world:
+        recall_run(world, params)
+        folder = _find_resumable(params) if world.is_first else None
+        if world.broadcast(folder is not None):
+            _go_on(folder, params, extras, world)
+        else:
+            _begin(wanted or configure(params), params, extras, world)
+
+
+def _find_resumable(params: dict[str, Any]) -> Path | None:
+    if params["resume"] is None:
+        return None
+    return find_resumable(params["resume"], params["output"], params["name"])
 
 
 def _retyped(data_dir: Path | None, save_every: str | None, *, keep_epochs: bool, tensorboard: bool) -> str:
@@ -125,67 +141,95 @@ class Extras:
     """Those of the options that have to be typed again when the run goes on."""
 
 
-def _begin(config: RunConfig, params: dict[str, Any], extras: Extras) -> None:
+def _begin(config: RunConfig, params: dict[str, Any], extras: Extras, world: World) -> None:
     """Train a new run."""
-    from digitnet.device import choose_device, keep_freed_memory
+    from digitnet.device import choose_device
     from digitnet.runs import check_run_name
 
-    keep_freed_memory()
     choose_device(config.train.device)  # a missing one and a wrong name are said before any data are loaded
     check_run_name(params["name"])
-    open_log = _scalar_log(extras.tensorboard)  # as is a missing tensorboard
+    open_log = _scalar_log(extras.tensorboard and world.is_first)  # as is a missing tensorboard
     may_fall_back = params["dataset"] is None and params["config"] is None
-    config, digits, validation = load_or_fall_back(config, extras.data_dir, may_fall_back=may_fall_back)
+    config, digits, validation = _load(config, extras, world, may_fall_back=may_fall_back)
     if params["learning_rate"] == AUTO:
-        config = _with_found_rate(config, digits)
+        config = world.broadcast(_with_found_rate(config, digits) if world.is_first else config)
+    if not world.is_first:
+        _train(config, digits, validation, None, extras, open_log, world)
+        return
     stem = f"{config.kind}-{Path(config.train.dataset).resolve().name}"
     with run_folder(
         params["output"], params["name"], stem, extras.retyped, may_exist=params["resume"] is not None
     ) as folder:
-        _train(config, digits, validation, folder, extras, open_log)
+        remember_run(world, folder)
+        _train(config, digits, validation, folder, extras, open_log, world)
     _sum_up(folder, extras)
 
 
-def _go_on(folder: Path, params: dict[str, Any], extras: Extras) -> None:
-    """Train a run further, from its newest state."""
+def _go_on(folder: Path | None, params: dict[str, Any], extras: Extras, world: World) -> None:
+    """Train a run further, from its newest state; the folder is the first process's alone."""
     from digitnet.console.notes import note
-    from digitnet.device import keep_freed_memory
     from digitnet.runs import locked
 
-    keep_freed_memory()
-    open_log = _scalar_log(extras.tensorboard)
-    with locked(folder):
-        resumed = load_resumed(folder, params)
+    open_log = _scalar_log(extras.tensorboard and world.is_first)
+    with locked(folder) if folder else nullcontext():
+        resumed = world.broadcast(load_resumed(folder, params) if folder else None)
+        assert resumed is not None
         if resumed.ended:
             note(f"Run {folder} has ended; {how_to_go_further(resumed.snapshot)}.")
         else:
             config, position = resumed.snapshot.config, resumed.snapshot.state.position
             note(f"Going on with run {folder} after step {position.step:,}.")
-            _, digits, validation = load_or_fall_back(config, extras.data_dir, may_fall_back=False)
-            with last_words(folder, extras.retyped):
-                _train(config, digits, validation, folder, extras, open_log, resumed.snapshot)
-    _sum_up(folder, extras)
+            _, digits, validation = _load(config, extras, world, may_fall_back=False)
+            with last_words(folder, extras.retyped) if folder else nullcontext():
+                if folder:
+                    remember_run(world, folder)
+                _train(config, digits, validation, folder, extras, open_log, world, resumed.snapshot)
+    if folder:
+        _sum_up(folder, extras)
+
+
+def _load(config: RunConfig, extras: Extras, world: World, *, may_fall_back: bool) -> tuple[RunConfig, Digits, Digits]:
+    """Load what to train on, once on each machine."""
+    from digitnet.data.once import load_once
+
+    def load() -> tuple[Digits, Digits]:
+        nonlocal config
+        config, *digits = load_or_fall_back(config, extras.data_dir, may_fall_back=may_fall_back)
+        return digits[0], digits[1]
+
+    train_digits, validation = load_once(world, load)
+    return world.broadcast(config), train_digits, validation
 
 
 def _train(
     config: RunConfig,
     digits: Digits,
     validation: Digits,
-    folder: Path,
+    folder: Path | None,
     extras: Extras,
     open_log: Callable[[Path, int | None], AbstractContextManager[ScalarLog | None]],
+    world: World,
     resume: Snapshot | None = None,
 ) -> None:
-    from digitnet.console.notes import training_view
+    from digitnet.console.notes import note_sharing, training_view
+    from digitnet.device import choose_device
     from digitnet.progress import EpochResult
     from digitnet.training import Saving, train_run
 
     kept = resume.journal.until(resume.state.position).epochs if resume else ()
-    after = kept[-1].step if kept else None
-    with Interruption() as interruption, open_log(folder, after) as log, training_view() as show:
+    log_of = open_log(folder, kept[-1].step if kept else None) if folder else nullcontext()
+    note_sharing(config, world.size, choose_device(config.train.device).type)
+    with Interruption(launched=world.size > 1) as interruption, log_of as log, training_view() as show:
         saving = Saving(every_steps=extras.save_every_steps, every_s=extras.save_every_s, poll_signal=interruption.poll)
         results = train_run(
-            config, digits, validation, folder, keep_epochs=extras.keep_epochs, resume=resume, saving=saving
+            config,
+            digits,
+            validation,
+            folder,
+            keep_epochs=extras.keep_epochs,
+            resume=resume,
+            saving=saving,
+            world=world,
         )
         for result in results:
             show(result)
@@ -206,7 +250,7 @@ def _sum_up(folder: Path, extras: Extras) -> None:
     if last is None or ending is None:  # the folder is free again
         raise CheckpointError(f"{folder} has ended, and another process goes on with it or its state is damaged since")
     if extras.as_json:
-        print_json(reports.run_report(folder, best, ending, _draw_curves(folder, best, last)))
+        print_json(reports.run_report(folder, best, ending, last.origin.processes, _draw_curves(folder, best, last)))
     else:
         print_run(folder, best, ending, extras.data_dir)
         print_curves(_draw_curves(folder, best, last))  # after all else, for it takes half a second

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 
 from digitnet.console.tables import WIDE, wrapped
 from digitnet.errors import printable
+from digitnet.launch import launch
 
 if TYPE_CHECKING:  # each command brings in what it uses, and Rich is for tables and bars alone
     from rich.progress import Progress
 
     from digitnet.adapting import AdaptResult, FoldResult, TuneStep
+    from digitnet.config import RunConfig
     from digitnet.predictor import Classifier
     from digitnet.progress import EpochResult, Result, RollbackResult
 
@@ -24,8 +26,9 @@ EPOCH_HEADING = "epoch       loss  accuracy  valid. loss  accuracy  images/s  se
 
 
 def note(message: str) -> None:
-    """Say something beside the results, on stderr."""
-    print(*map(printable, message.split("\n")), sep="\n", file=sys.stderr)
+    """Say something beside the results, on stderr; of processes that were launched together, the first speaks."""
+    if launch().is_first:
+        print(*map(printable, message.split("\n")), sep="\n", file=sys.stderr)
 
 
 def note_drawn(paths: Iterable[Path]) -> None:
@@ -39,6 +42,19 @@ def note_checkpoint(classifier: Classifier) -> None:
     record = classifier.checkpoint.record
     adapted = f", adapted to {record.adaptation.dataset}" if record.adaptation else ""
     note(printable(f"Using {classifier.name} (trained on {record.dataset}{adapted})."))  # even a line's end is shown
+
+
+def note_sharing(config: RunConfig, processes: int, device: str) -> None:
+    """Say that several processes share a training, what each of them sends, and what is not as in one process."""
+    from digitnet.parallel import bytes_per_step
+
+    if processes == 1:
+        return
+    note(
+        f"{processes} processes share each batch; each sends {bytes_per_step(config.model, processes):,} bytes a step."
+    )
+    if config.model.batch_norm and device == "cpu":
+        note("Batch norm takes each process's part of a batch by itself: PyTorch takes it whole on CUDA GPUs only.")
 
 
 def _progress() -> Progress:
@@ -62,6 +78,10 @@ def _progress() -> Progress:
 @contextmanager
 def training_view() -> Iterator[Callable[[Result], None]]:
     """Show training on stderr: a line for each epoch, and in a terminal a bar that moves."""
+    if not launch().is_first:
+        yield lambda _: None
+        return
+
     from rich.text import Text
 
     from digitnet.progress import EpochResult, RollbackResult, StepResult
@@ -160,7 +180,7 @@ def fold_line(fold: FoldResult) -> str:
 @contextmanager
 def counting(noun: str) -> Iterator[Callable[[], None]]:
     """Count what goes by on stderr in a terminal, once there is so much of it that a person waits."""
-    if not sys.stderr.isatty():
+    if not (sys.stderr.isatty() and launch().is_first):
         yield lambda: None
         return
 
