@@ -12,7 +12,7 @@ errors values config bombs
 atomic recipes device arrays components hull modes decoding normalise paper sheet ruling marks parts blots ink
 several seams cells layout segments pictures drawing
 data.glyphs data.letters data.templates data.pen data.stream data.strokes data.nondigits
-data.idx data.digits data.augment data.variants data.cache data.mnist
+data.order data.idx data.digits data.augment data.variants data.cache data.mnist
 data.folder data.labelled data.load
 models losses optim metrics stopping state comparison summary capture gauge rejection calibration
 progress journal
