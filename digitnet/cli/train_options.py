@@ -65,6 +65,14 @@ Nondigits = Annotated[
         metavar="N", help="Learn to turn away what is no digit, too, from N drawings of letters, scribbles and such."
     ),
 ]
+ShuffleWindow = Annotated[
+    int | None,
+    _data(
+        metavar="N",
+        help="Shuffle N images together, at least 1024, and not the whole set, of which only that part is read at a "
+        "time then. Left out: the whole set; of tar shards, 262144.",
+    ),
+]
 Augment = Annotated[
     AugmentName | None,
     _data(
