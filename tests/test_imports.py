@@ -8,7 +8,7 @@ from conftest import ROOT, run_python
 
 # From the bottom up, a layer a line. A module may import only what stands before it.
 LAYERS = """
-errors values config bombs
+errors values config bombs assignment
 atomic recipes device arrays components hull modes decoding normalise paper sheet ruling marks parts blots ink
 several seams cells layout segments pictures drawing
 data.glyphs data.letters data.templates data.pen data.stream data.strokes data.nondigits
