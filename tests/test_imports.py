@@ -8,9 +8,9 @@ from conftest import ROOT, run_python
 
 # From the bottom up, a layer a line. A module may import only what stands before it.
 LAYERS = """
-errors values config bombs
-atomic recipes device arrays components hull modes decoding normalise paper sheet ruling marks parts blots ink
-several seams cells layout segments pictures drawing
+errors values config sources bombs assignment
+atomic recipes device arrays components hull modes decoding normalise shards inputs
+paper sheet ruling marks parts blots ink several seams cells layout segments pictures drawing
 data.glyphs data.letters data.templates data.pen data.stream data.strokes data.nondigits
 data.order data.idx data.digits data.augment data.variants data.cache data.mnist
 data.folder data.labelled data.load
@@ -37,6 +37,9 @@ cli.explain.learning_rate cli.explain.training cli.explain cli
 """
 ORDER = LAYERS.split()
 PICTURES = [
+    "shards",
+    "inputs",
+    "sources",
     "modes",
     "bombs",
     "decoding",
