@@ -18,6 +18,7 @@ from digitnet.config import TrainConfig
 from digitnet.data.augment import augment
 from digitnet.data.digits import Digits
 from digitnet.data.order import Batches, part_start
+from digitnet.data.stage import Stage
 from digitnet.device import derive_seed, generator
 from digitnet.errors import CheckpointError, NotFiniteError
 from digitnet.gauge import Gauge
@@ -67,8 +68,10 @@ class Trainer:
         dtype: torch.dtype,
         resume: TrainingState | None,
     ) -> None:
-        self._digits, self._nondigits, self._config, self._dtype = digits, nondigits, config, dtype
-        self._device = device = digits.images.device
+        self._device = device = model.mean.device
+        self._stage = None if digits.device == device else Stage(digits, config.batch_size, device)
+        self._digits = self._stage.digits if self._stage else digits
+        self._nondigits, self._config, self._dtype = nondigits, config, dtype
         self._model = model
         self._trained = model if config.weight_average is None else copy.deepcopy(model)
         decay = config.weight_average
@@ -225,7 +228,8 @@ class Trainer:
 
     def _batches(self, batches: Batches, epoch: int, done: int) -> Iterator[tuple[Tensor, ...]]:
         """Yield what is left of an epoch: indices of digits, and of what are no digits if there are any, evenly."""
-        digits = batches.begin(done, self._device)
+        stage = self._stage
+        digits = map(stage.bring, batches.begin(done)) if stage else batches.begin(done, self._device)
         if self._nondigits is None:
             yield from ((batch,) for batch in digits)
             return
