@@ -12,8 +12,8 @@ errors values config sources bombs assignment
 atomic recipes device arrays components hull modes decoding normalise shards inputs
 paper sheet ruling marks parts blots ink several seams cells layout segments pictures drawing
 data.glyphs data.letters data.templates data.pen data.stream data.strokes data.nondigits
-data.order data.idx data.digits data.augment data.variants data.cache data.mnist
-data.folder data.labelled data.load
+data.order data.idx data.digits data.stage data.augment data.variants data.cache data.mnist
+data.flat data.folder data.labelled data.shard_set data.load
 models losses optim metrics stopping state comparison summary capture gauge rejection calibration
 progress journal
 runs container checkpoint snapshots evaluation suite
