@@ -47,7 +47,7 @@ Dataset = Annotated[
     str | None,
     _data(
         metavar="NAME|DIR",
-        help="mnist; strokes, which are built in; or a folder with sub-folders 0 to 9 or IDX files. "
+        help="mnist; strokes, which are built in; or a folder with sub-folders 0 to 9, IDX files or tar shards. "
         "Left out: mnist, and strokes where there is none.",
     ),
 ]
