@@ -71,6 +71,7 @@ class Trainer:
         self._device = device = model.mean.device
         self._stage = None if digits.device == device else Stage(digits, config.batch_size, device)
         self._digits = self._stage.digits if self._stage else digits
+        self._announce = digits.announce
         self._nondigits, self._config, self._dtype = nondigits, config, dtype
         self._model = model
         self._trained = model if config.weight_average is None else copy.deepcopy(model)
@@ -228,8 +229,9 @@ class Trainer:
 
     def _batches(self, batches: Batches, epoch: int, done: int) -> Iterator[tuple[Tensor, ...]]:
         """Yield what is left of an epoch: indices of digits, and of what are no digits if there are any, evenly."""
-        stage = self._stage
-        digits = map(stage.bring, batches.begin(done)) if stage else batches.begin(done, self._device)
+        digits = batches.begin(done, CPU if self._stage else self._device, self._announce)
+        if self._stage:
+            digits = map(self._stage.bring, digits)
         if self._nondigits is None:
             yield from ((batch,) for batch in digits)
             return

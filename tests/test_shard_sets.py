@@ -5,6 +5,7 @@ import json
 import logging
 import sys
 import tarfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -241,7 +242,7 @@ def test_strokes_are_not_added_and_drawings_are_made_from_some(dataset, monkeypa
 
 
 def test_images_are_brought_to_a_device_where_they_are_not():
-    digits = Digits(name="", images=IMAGES, targets=TARGETS, fingerprint="", mapped=True)
+    digits = Digits(name="", images=IMAGES, targets=TARGETS, fingerprint="", announce=lambda *_: None)
     stage = Stage(digits, 8, torch.device("cpu"))
     assert digits.to(torch.device("meta")) is digits
     where = stage.digits.images.data_ptr()
@@ -282,13 +283,14 @@ def test_training_by_windows_goes_on_from_any_step_to_the_same_weights(larger):
 
 def test_batches_that_are_brought_train_the_same_weights(larger, monkeypatch):
     few = larger.take(torch.arange(50))
-    expected, _ = train(larger, few)
+    expected, states = train(larger, few)
     brought = []
     bring = Stage.bring
     monkeypatch.setattr(Stage, "bring", lambda self, batch: brought.append(len(batch)) or bring(self, batch))
     monkeypatch.setattr(Digits, "device", torch.device("meta"))  # anywhere but where the network is
     assert torch.equal(train(larger, few)[0], expected)
     assert sum(brought) == 2 * 2_500
+    assert torch.equal(train(larger, few, states[7])[0], expected)
 
 
 TRAIN = ("train", "--model", "mlp", "--preset", "fast", "--hidden-sizes", "8", "--device", "cpu")
@@ -322,6 +324,34 @@ def test_a_window_is_for_any_set_and_holds_a_block():
     )
     assert read_config(load.Path("checkpoints") / "w" / CONFIG).train.shuffle_window == 1_024
     assert "shuffle_window must be at least 1024, not 1023" in fail(*TRAIN, "--shuffle-window", "1023", code=2)
+
+
+def test_what_a_window_holds_is_announced_as_it_begins(larger):
+    few, announced, asked, ahead = larger.take(torch.arange(50)), [], [], []
+
+    class Watched(torch.Tensor):
+        def __getitem__(self, places):
+            asked.append(places.tolist())
+            ahead.append(len(announced))
+            assert {place for start, stop in announced for place in range(start, stop)} >= set(asked[-1])
+            return self.as_subclass(torch.Tensor)[places]
+
+    watched = replace(
+        larger,
+        images=larger.images.as_subclass(Watched),
+        announce=lambda start, stop: announced.append((start, stop)),
+    )
+    train(watched, few)
+    assert sum(map(len, asked)) == 2 * 2_500
+    assert ahead[0] == 1
+    assert sorted(announced) == sorted([(0, 1_024), (1_024, 2_048), (2_048, 2_500)] * 2)
+
+
+def test_what_is_announced_is_read(dataset):
+    digits = load_digits(dataset, "train")
+    for start, stop in ((0, 60), (59, 60), (7, 8), (20, 20)):
+        digits.announce(start, stop)
+    assert as_set(digits.images, digits.targets) == as_set(IMAGES, TARGETS)
 
 
 CAPPED = """

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -42,9 +43,17 @@ class Batches:
         """Return how many images come before a batch, counted from 0."""
         return part_start(self.count, len(self), batch)
 
-    def begin(self, batch: int = 0, device: torch.device = CPU) -> Iterator[Tensor]:
-        """Yield the batches from one on, which costs no more the later that is; the order is the same on any device."""
-        windows = self._windows(self.start(batch))
+    def begin(
+        self, batch: int = 0, device: torch.device = CPU, announce: Callable[[int, int], None] | None = None
+    ) -> Iterator[Tensor]:
+        """Yield the batches from one on, which costs no more the later that is.
+
+        Args:
+            batch: Which one, counted from 0.
+            device: Where the indices are to be; they are the same on any.
+            announce: Told, as a window begins, which images are in it: from the first number up to the second.
+        """
+        windows = self._windows(self.start(batch), announce or (lambda _, __: None))
         held = torch.empty(0, dtype=torch.int64, device=device)
         for number in range(batch, len(self)):
             size = self.start(number + 1) - self.start(number)
@@ -54,16 +63,21 @@ class Batches:
             yield held[:size]
             held = held[size:]
 
-    def _windows(self, position: int) -> Iterator[Tensor]:
+    def _windows(self, position: int, announce: Callable[[int, int], None]) -> Iterator[Tensor]:
         """Yield the order in pieces, from a position on."""
         if self.window is None or self.count <= self.window:
+            announce(0, self.count)
             yield _permutation(self.count, self.seed)[position:]
             return
         blocks = _permutation(-(-self.count // SHUFFLE_BLOCK), self.seed)
-        windows = blocks.tensor_split(-(-len(blocks) // max(1, self.window // SHUFFLE_BLOCK)))  # in even shares
-        for number, window in enumerate(windows):
+        windows = -(-len(blocks) // max(1, self.window // SHUFFLE_BLOCK))
+        starts = (part_start(len(blocks), windows, number) for number in range(windows + 1))
+        for number, (start, stop) in enumerate(pairwise(starts)):
+            window = blocks[start:stop]
             size = int((self.count - window * SHUFFLE_BLOCK).clamp(max=SHUFFLE_BLOCK).sum())  # the last block is short
             if position < size:
+                for block in window.tolist():
+                    announce(block * SHUFFLE_BLOCK, min((block + 1) * SHUFFLE_BLOCK, self.count))
                 yield self._shuffled(window, number)[position:]
             position = max(0, position - size)
 

@@ -24,7 +24,7 @@ from digitnet import __version__
 from digitnet.config import IMAGE_SIZE
 from digitnet.data.cache import MAX_INFO_BYTES, cache_dir, made
 from digitnet.data.digits import SPLIT_SEED, Digits, validation_size
-from digitnet.data.flat import copy_rows, map_rows, no_room
+from digitnet.data.flat import Mapped, copy_rows, map_rows, no_room
 from digitnet.data.folder import not_read
 from digitnet.data.idx import Part, find_idx
 from digitnet.decoding import PICTURE_SUFFIXES
@@ -89,7 +89,8 @@ def split_shards(digits: Digits, train_size: int | None = None) -> tuple[Digits,
     train = replace(marked, images=digits.images[:count], targets=digits.targets[:count])
     if train_size is not None and train_size < count:
         some = spread(count, train_size)
-        train = replace(train, images=copy_rows(train.images, some, cache_dir()), targets=train.targets[some])
+        images = copy_rows(train.images, some, cache_dir())
+        train = replace(train, images=images.rows, targets=train.targets[some], announce=images.announce)
     return train, marked.take(torch.arange(count, len(digits)))
 
 
@@ -116,7 +117,18 @@ def _read(name: str, place: Path) -> Digits | None:
         targets = map_rows(place / TARGETS, (count,), torch.int64)
     except (OSError, ValueError, KeyError, TypeError):  # built anew
         return None
-    return Digits(name=name, images=images, targets=targets, fingerprint=fingerprint, mapped=True)
+    return Digits(
+        name=name,
+        images=images.rows,
+        targets=targets.rows,
+        fingerprint=fingerprint,
+        announce=partial(_announce, (images, targets)),
+    )
+
+
+def _announce(files: tuple[Mapped, ...], start: int, stop: int) -> None:
+    for file in files:
+        file.announce(start, stop)
 
 
 def _pack(folder: Path, shards: list[Path], place: Path) -> None:

@@ -21,7 +21,7 @@ class Stage:
             digits,
             images=torch.empty(shape, dtype=torch.uint8, device=device),
             targets=torch.empty(batch_size, dtype=torch.int64, device=device),
-            mapped=False,
+            announce=None,
         )
         """What was brought last."""
         self._places = torch.arange(batch_size, device=device)
