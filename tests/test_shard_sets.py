@@ -19,6 +19,7 @@ from test_cli import fail, invoke
 from digitnet.config import SHUFFLE_WINDOW, MLPConfig, TrainConfig
 from digitnet.data import load, shard_set
 from digitnet.data.digits import Digits
+from digitnet.data.flat import Mapped
 from digitnet.data.load import add_strokes, load_digits, load_nondigits, load_training
 from digitnet.data.shard_set import spread
 from digitnet.data.stage import Stage
@@ -352,6 +353,16 @@ def test_what_is_announced_is_read(dataset):
     for start, stop in ((0, 60), (59, 60), (7, 8), (20, 20)):
         digits.announce(start, stop)
     assert as_set(digits.images, digits.targets) == as_set(IMAGES, TARGETS)
+
+
+def test_what_looks_here_and_there_reads_no_more_than_that(dataset, monkeypatch):
+    announced = []
+    announce = Mapped.announce
+    monkeypatch.setattr(Mapped, "announce", lambda self, *places: announced.append(places) or announce(self, *places))
+    load_digits(dataset, "test")
+    assert announced == []  # to evaluate, all is read in its order
+    load_training(dataset)
+    assert set(announced) == {(0, 0)}
 
 
 CAPPED = """

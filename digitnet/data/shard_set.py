@@ -91,7 +91,10 @@ def split_shards(digits: Digits, train_size: int | None = None) -> tuple[Digits,
         some = spread(count, train_size)
         images = copy_rows(train.images, some, cache_dir())
         train = replace(train, images=images.rows, targets=train.targets[some], announce=images.announce)
-    return train, marked.take(torch.arange(count, len(digits)))
+    validation = marked.take(torch.arange(count, len(digits)))
+    assert train.announce is not None
+    train.announce(0, 0)  # nothing yet; but what looks at images here and there reads no more than these from now on
+    return train, validation
 
 
 def spread(count: int, size: int) -> Tensor:
