@@ -24,6 +24,7 @@ from digitnet.data.load import add_strokes, load_digits, load_nondigits, load_tr
 from digitnet.data.shard_set import spread
 from digitnet.data.stage import Stage
 from digitnet.data.strokes import draw_strokes
+from digitnet.doctor.files import check_cache
 from digitnet.engine import fit
 from digitnet.errors import DataError, UsageError
 from digitnet.models import build_model
@@ -223,6 +224,14 @@ def test_what_is_damaged_in_the_cache_is_made_anew(dataset, cache_folder, name):
     path.write_bytes(path.read_bytes()[:20])
     digits = load_digits(dataset, "train")
     assert as_set(digits.images, digits.targets) == as_set(IMAGES, TARGETS)
+
+
+def test_the_doctor_knows_it(dataset, cache_folder):
+    load_digits(dataset, "train")
+    assert check_cache("cache").found.startswith("1 data set, whole")
+    (path,) = cache_folder.glob("*/images.bin")
+    path.write_bytes(b"short")
+    assert "cannot be read" in check_cache("cache").found
 
 
 def test_a_cache_without_room_is_an_error(dataset, tmp_path, monkeypatch):

@@ -68,7 +68,7 @@ def load_shards(folder: Path, shards: list[Path]) -> Digits:
     """
     key = f"shards-{_key(shards)}"
     try:
-        return made(key, partial(_read, str(folder)), partial(_pack, folder, shards))
+        return made(key, partial(read_unpacked, str(folder)), partial(_pack, folder, shards))
     except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
         raise no_room(cache_dir(), error) from error
 
@@ -110,7 +110,7 @@ def _key(shards: list[Path]) -> str:
     return hashlib.sha256(repr((__version__, states)).encode()).hexdigest()[:16]
 
 
-def _read(name: str, place: Path) -> Digits | None:
+def read_unpacked(name: str, place: Path) -> Digits | None:
     """Map what was unpacked; None where it is not there, or not whole."""
     try:
         with (place / INFO).open("rb") as stream:
