@@ -308,7 +308,7 @@ def mix(own: Digits, train: Digits, size: int, seed: int) -> Digits:
         [_repeat((own.targets == digit).nonzero()[:, 0], each) for digit in sorted(set(own.targets.tolist()))]
     )
     order = torch.randperm(len(train), generator=generator(seed, 0, "rehearsal", CPU)).to(train.images.device)
-    own, train = own.take(mine), train.take(_repeat(order, size - len(mine)))
+    own, train = own.take(mine), train.take(_repeat(order, size - len(mine))).to(own.images.device)
     return replace(own, images=torch.cat([own.images, train.images]), targets=torch.cat([own.targets, train.targets]))
 
 

@@ -3,13 +3,13 @@
 import ctypes
 import io
 import logging
-import mmap
 import re
 from contextlib import suppress
 from functools import cache
-from pathlib import Path
 
 from PIL import Image
+
+from digitnet.sources import Source, all_bytes, open_source, size_of
 
 MAX_BYTES = 500_000_000
 MAX_READS = 200_000  # of a header or a list of parts; a whole picture of 100 megapixels takes a third of them
@@ -27,10 +27,10 @@ _WITHOUT_LENGTH = {0x01, 0xD8, *range(0xD0, 0xD8)}
 
 
 class BoundedReader(io.BufferedReader):
-    """A file that is given up after so many reads: headers of millions of parts would take minutes."""
+    """A picture's file or bytes, given up after so many reads: headers of millions of parts would take minutes."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(io.FileIO(path))
+    def __init__(self, source: Source) -> None:
+        super().__init__(open_source(source))
         self._left = MAX_READS
 
     def read(self, size: int | None = -1, /) -> bytes:
@@ -45,25 +45,25 @@ class BoundedReader(io.BufferedReader):
         return super().read(size)
 
 
-def unseen_cost(path: Path) -> str | None:
-    """Say why a file is not even to be opened, in words that go after its name; None if nothing speaks against it."""
-    size = path.stat().st_size
+def unseen_cost(source: Source) -> str | None:
+    """Say why a picture is not even to be opened, in words that go after its name; None if it may be."""
+    size = size_of(source)
     if size > MAX_BYTES:
         return f"is too large: {size:,} bytes, the limit is {MAX_BYTES:,}"
-    if size > MAX_PROFILES * 1_000 and _count_profiles(path) > MAX_PROFILES:
+    if size > MAX_PROFILES * 1_000 and _count_profiles(source) > MAX_PROFILES:
         return f"holds more than {MAX_PROFILES} colour profiles, of which a PNG has one"
     return None
 
 
-def hidden_cost(path: Path, picture: Image.Image) -> str | None:
+def hidden_cost(source: Source, picture: Image.Image) -> str | None:
     """Say why an opened picture is not to be decoded, as ``unseen_cost`` does."""
     if max(picture.size) > MAX_SIDE:
         return f"is too large: {picture.width} x {picture.height} pixels, the limit is {MAX_SIDE:,} for a side"
     if picture.format == "TIFF" and _tile_pixels(picture) > max(LARGE_TILE, 2 * picture.width * picture.height):
         return "states tiles that are far larger than the picture"
-    if picture.format == "PPM" and path.stat().st_size > MAX_TEXT_BYTES and _holds_text(path):
+    if picture.format == "PPM" and size_of(source) > MAX_TEXT_BYTES and _holds_text(source):
         return f"has its pixels written out as numbers, of which {MAX_TEXT_BYTES:,} bytes are the limit; save it as PNG"
-    if picture.format in ("JPEG", "MPO") and _is_redrawn(path, picture):
+    if picture.format in ("JPEG", "MPO") and _is_redrawn(source, picture):
         return "draws its pixels over and over again"
     return None
 
@@ -78,9 +78,9 @@ def silence_decoders() -> None:
         ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
 
 
-def count_scans(path: Path) -> int:
+def count_scans(source: Source) -> int:
     """Count how often a JPEG begins to draw: once, some ten times if progressive; 10,000 if its parts never end."""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with all_bytes(source) as data:
         place, scans = 0, 0
         for _ in range(MAX_MARKERS):
             if (found := _MARKER.search(data, place)) is None:
@@ -96,14 +96,14 @@ def count_scans(path: Path) -> int:
         return scans
 
 
-def _is_redrawn(path: Path, picture: Image.Image) -> bool:
-    scans = count_scans(path)
+def _is_redrawn(source: Source, picture: Image.Image) -> bool:
+    scans = count_scans(source)
     return scans == MAX_MARKERS or scans * picture.width * picture.height > MAX_SCANNED
 
 
-def _count_profiles(path: Path) -> int:
+def _count_profiles(source: Source) -> int:
     """Count the ICC profiles of a PNG, as far as any are in it; 0 for other formats."""
-    with BoundedReader(path) as stream:
+    with BoundedReader(source) as stream:
         if stream.read(8) != b"\x89PNG\r\n\x1a\n":
             return 0
         profiles = 0
@@ -118,6 +118,6 @@ def _tile_pixels(picture: Image.Image) -> int:
     return int(tags.get(322, 0)) * int(tags.get(323, 0))  # TIFF 6.0, section 15: TileWidth and TileLength
 
 
-def _holds_text(path: Path) -> bool:
-    with path.open("rb") as stream:
+def _holds_text(source: Source) -> bool:
+    with open_source(source) as stream:
         return stream.read(2) in (b"P1", b"P2", b"P3")

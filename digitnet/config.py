@@ -31,6 +31,8 @@ NUM_CLASSES = 10
 REJECT_RATE = 0.01  # share of real digits that may be turned away with what is none
 MAX_COUNT = 1_000_000_000  # of epochs, steps or images
 MAX_DRAWN = 2_000_000  # images drawn from strokes: 1.6 GB of them
+SHUFFLE_BLOCK = 1_024  # consecutive images that stay together where a window is shuffled: 0.8 MB, read in one go
+SHUFFLE_WINDOW = 262_144  # images of shards that are shuffled together, unless an option says otherwise: 0.2 GB
 PerBlock = int | tuple[int, ...]  # one number for all blocks, or one for each
 MAX_SIZE = 65_536  # units or channels of a layer, and
 MAX_DEPTH = 100  # layers: more fits no machine, and a file that asks for it is damaged
@@ -128,7 +130,7 @@ class CNNConfig:
 
 ModelConfig = MLPConfig | CNNConfig
 PER_BLOCK = ("kernel_size", "stride", "pool_size", "pool_stride")
-COUNTS = ("train_size", "epochs", "steps", "batch_size", "step_epochs", "patience")
+COUNTS = ("train_size", "shuffle_window", "epochs", "steps", "batch_size", "step_epochs", "patience")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +145,8 @@ class TrainConfig:
     """Add so many digits drawn from strokes to the training images."""
     nondigits: int = 0
     """Train on so many drawings that are no digits, too, to tell them from digits."""
+    shuffle_window: int | None = None
+    """Shuffle so many images together, blocks of ``SHUFFLE_BLOCK`` of them in random order; None is all of them."""
     augment: AugmentName = "none"
     epochs: int | None = None
     """Passes over the training images; None where steps are given instead."""
@@ -206,6 +210,8 @@ class TrainConfig:
         for name in ("label_smoothing", "momentum", "warmup", "cooldown", "weight_average"):
             value = getattr(self, name)
             check(value is None or 0 <= value < 1, name, "at least 0 and below 1", value)
+        window = self.shuffle_window is None or self.shuffle_window >= SHUFFLE_BLOCK
+        check(window, "shuffle_window", f"at least {SHUFFLE_BLOCK}", self.shuffle_window)
         falls = self.step_factor is None or 0 < self.step_factor < 1
         check(falls, "step_factor", "between 0 and 1", self.step_factor)
         if self.betas is not None:

@@ -1,11 +1,11 @@
-"""Picture files, safely opened: nothing that is no picture, none too large for the memory, each turned upright."""
+"""Pictures, safely opened: nothing that is no picture, none too large for the memory, each turned upright."""
 
 import os
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from PIL import Image, UnidentifiedImageError
@@ -13,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 from digitnet.bombs import BoundedReader, hidden_cost, silence_decoders, unseen_cost
 from digitnet.errors import PictureError, printable
 from digitnet.modes import reduce_to
+from digitnet.sources import Packed, Source, named, open_source
 
 PICTURE_SUFFIXES: frozenset[str] = frozenset(
     {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pbm"}
@@ -43,7 +44,7 @@ _UPRIGHT = {
 
 
 class Opened(NamedTuple):
-    """A picture that was read from a file."""
+    """A picture that was read."""
 
     picture: Image.Image
     """Loaded and upright, independent of its file; one with a side over 2048 pixels comes back smaller."""
@@ -53,13 +54,18 @@ class Opened(NamedTuple):
     """The EXIF orientation that was undone, 1 to 8; 1 is upright."""
 
 
-def is_picture_name(path: Path) -> bool:
+def is_picture_name(path: PurePath) -> bool:
     """Say whether a folder's file is to be read, by its name; hidden ones, such as a Mac's ._photo.jpg, are not."""
     return path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".")
 
 
 def walk_pictures(folder: Path) -> Iterator[Path]:
     """List the pictures in a folder and its sub-folders, in the order of the names, but what we may not read."""
+    return walk_files(folder, is_picture_name)
+
+
+def walk_files(folder: Path, wanted: Callable[[Path], bool]) -> Iterator[Path]:
+    """List the files in a folder and its sub-folders that are wanted, as ``walk_pictures`` does."""
     waiting = [_paths_in(folder)]  # a list, and not a function within itself, which Python lets go only so deep
     while waiting:
         if (path := next(waiting[-1], None)) is None:
@@ -67,7 +73,7 @@ def walk_pictures(folder: Path) -> Iterator[Path]:
         elif os.path.isdir(path):  # noqa: PTH112 (Path.is_dir fails where a folder may be listed but not entered)
             if not os.path.islink(path):  # noqa: PTH114  # which could lead round in a circle
                 waiting.append(_paths_in(path))
-        elif is_picture_name(path):
+        elif wanted(path):
             yield path
 
 
@@ -79,52 +85,58 @@ def _paths_in(folder: Path) -> Iterator[Path]:
     return (folder / name for name in names)
 
 
-def read_picture(path: Path) -> Opened:
-    """Open and decode a picture file: first frame, upright by its EXIF tag, a large one reduced.
+def read_picture(source: Source) -> Opened:
+    """Open and decode a picture: first frame, upright by its EXIF tag, a large one reduced.
 
     Raises:
         PictureError: Missing, not a file, not a picture, damaged, too large or not permitted.
     """
     try:
-        _check_file(path)
+        _check(source)
         with warnings.catch_warnings():
             # What Pillow warns of is either checked here (size) or harmless (odd metadata).
             warnings.filterwarnings("ignore", module=r"PIL\.")
-            return _decode(path)
+            return _decode(source)
     except PictureError:
         raise
     except UnidentifiedImageError:
-        raise PictureError(f"{printable(path)} is not a picture that digitnet can read ({_FORMAT_NAMES})") from None
+        raise PictureError(f"{named(source)} is not a picture that digitnet can read ({_FORMAT_NAMES})") from None
     except OSError as error:
         reason = error.strerror or "the picture is damaged or cut short"
-        raise PictureError(f"cannot read {printable(path)}: {reason}") from None
+        raise PictureError(f"cannot read {named(source)}: {reason}") from None
     except Exception:  # a decoder fed damaged bytes may raise anything
-        raise PictureError(f"cannot read {printable(path)}: the picture is damaged or cut short") from None
+        raise PictureError(f"cannot read {named(source)}: the picture is damaged or cut short") from None
 
 
-def _check_file(path: Path) -> None:
-    """Refuse what is no ordinary file before opening it: a named pipe would wait for ever."""
+def _check(source: Source) -> None:
+    """Refuse, before it is opened, what cannot be a picture or is not even to be opened."""
+    size = len(source.data) if isinstance(source, Packed) else _size_of_file(source)
+    if size == 0:
+        raise PictureError(f"{named(source)} is empty (0 bytes)")
+    if fault := unseen_cost(source):
+        raise PictureError(f"{named(source)} {fault}")
+
+
+def _size_of_file(path: Path) -> int:
+    """Refuse what is no ordinary file: a named pipe would wait for ever."""
     status = path.stat()
     if stat.S_ISDIR(status.st_mode):
         raise PictureError(f"{printable(path)} is a folder that holds no pictures ({_FORMAT_NAMES})")
     if not stat.S_ISREG(status.st_mode):
         raise PictureError(f"{printable(path)} is not an ordinary file")
-    if status.st_size == 0:
-        raise PictureError(f"{printable(path)} is empty (0 bytes)")
-    if fault := unseen_cost(path):
-        raise PictureError(f"{printable(path)} {fault}")
+    return status.st_size
 
 
-def _decode(path: Path) -> Opened:
+def _decode(source: Source) -> Opened:
     """Open, check the size, decode reduced, turn upright."""
     silence_decoders()
-    with BoundedReader(path) as stream:
+    with BoundedReader(source) as stream:
         try:
             picture = Image.open(stream, formats=_FORMATS)
         except Image.DecompressionBombError:
-            raise _too_large(path, _stated_size(path), MAX_MEGAPIXELS) from None
+            raise _too_large(source, _stated_size(source), MAX_MEGAPIXELS) from None
         with picture:
-            _check_cost(path, picture)
+            _check_cost(source, picture)
             size = picture.size
             is_turned = picture.format == "TIFF"  # by Pillow, as it loads
             if is_turned:
@@ -140,14 +152,14 @@ def _decode(path: Path) -> Opened:
     return Opened(small.transpose(_UPRIGHT[orientation]), size[::-1] if orientation >= 5 else size, orientation)
 
 
-def _check_cost(path: Path, picture: Image.Image) -> None:
+def _check_cost(source: Source, picture: Image.Image) -> None:
     """Refuse, before it is decoded, a picture that is too large for the memory or would take too long."""
     kind = f"progressive {picture.mode}" if "progressive" in picture.info else picture.format or ""
     limit = _MAX_MEGAPIXELS_OF.get(kind, MAX_MEGAPIXELS)
     if picture.width * picture.height > limit * 1_000_000:
-        raise _too_large(path, picture.size, limit)
-    if fault := hidden_cost(path, picture):
-        raise PictureError(f"{printable(path)} {fault}")
+        raise _too_large(source, picture.size, limit)
+    if fault := hidden_cost(source, picture):
+        raise PictureError(f"{named(source)} {fault}")
 
 
 def upright(picture: Image.Image) -> Image.Image:
@@ -168,15 +180,15 @@ def _orientation_of(picture: Image.Image) -> int:
     return 1
 
 
-def _stated_size(path: Path) -> tuple[int, int]:
-    """Read width and height from the header of a file that Image.open refuses for its size."""
-    with path.open("rb") as stream:
+def _stated_size(source: Source) -> tuple[int, int]:
+    """Read width and height from the header of a picture that Image.open refuses for its size."""
+    with open_source(source) as stream:
         prefix = stream.read(16)
         kind = next(k for k in _FORMATS if (accept := Image.OPEN[k][1]) is None or accept(prefix))
         stream.seek(0)
-        return Image.OPEN[kind][0](stream, str(path)).size
+        return Image.OPEN[kind][0](stream, named(source)).size
 
 
-def _too_large(path: Path, size: tuple[int, int], limit: int) -> PictureError:
+def _too_large(source: Source, size: tuple[int, int], limit: int) -> PictureError:
     stated = f"{size[0]} x {size[1]} pixels, the limit is {limit} million pixels"
-    return PictureError(f"{printable(path)} is too large: {stated}")
+    return PictureError(f"{named(source)} is too large: {stated}")

@@ -19,14 +19,15 @@ from PIL import Image
 
 from digitnet.config import REJECT_RATE
 from digitnet.decoding import read_picture, upright
-from digitnet.errors import BlankError, NoiseError, PictureError, printable
+from digitnet.errors import BlankError, NoiseError, PictureError
 from digitnet.ink import InkMap, map_ink
 from digitnet.layout import Line, find_lines
 from digitnet.modes import grey, reduce_to
 from digitnet.normalise import as_mnist_form
-from digitnet.predictor import Classifier, Unreadable
+from digitnet.predictor import Classifier
 from digitnet.rejection import Thresholds, digit_score
 from digitnet.segments import Box, Run, as_line, best_way, cut_cost, joined, limited, line_runs, whole_runs
+from digitnet.sources import Packed, Source, Unreadable, named, path_of
 
 Found = tuple[Line, list[Run]]
 
@@ -92,13 +93,13 @@ class _Readings(NamedTuple):
 
 
 def read_number(
-    classifier: Classifier, picture: str | Path | Image.Image, *, reject_rate: float = REJECT_RATE
+    classifier: Classifier, picture: str | Source | Image.Image, *, reject_rate: float = REJECT_RATE
 ) -> NumberPrediction:
     """Read the number in a picture, in one line or several, and turn away what is none.
 
     Args:
         classifier: What reads each digit.
-        picture: A path or a PIL image.
+        picture: A path, a picture's bytes with its path, or a PIL image.
         reject_rate: About what share of real numbers, in [0, 1], may be turned away with what is none, however many
             digits they have. 0 turns away only what has no ink that could be a digit, 1 everything.
 
@@ -109,36 +110,40 @@ def read_number(
     if isinstance(picture, Image.Image):
         turned = upright(picture)
         return _read(classifier, turned, turned.size, None, reject_rate)
-    opened = read_picture(Path(picture))
-    return _read(classifier, opened.picture, opened.size, str(picture), reject_rate)
+    source = picture if isinstance(picture, Packed) else Path(picture)
+    opened = read_picture(source)
+    return _read(classifier, opened.picture, opened.size, source, reject_rate)
 
 
 def read_numbers(
-    classifier: Classifier, paths: Iterable[Path | None], *, reject_rate: float = REJECT_RATE
+    classifier: Classifier, sources: Iterable[Source | Unreadable | None], *, reject_rate: float = REJECT_RATE
 ) -> Iterator[NumberPrediction | Unreadable]:
-    """Read the number in each file, one at a time, in the order given; a None among them is passed over.
+    """Read the number in each picture, one at a time, in the order given; a None among them is passed over.
 
-    A file that cannot be read does not stop the rest: an ``Unreadable`` takes its place.
+    One that cannot be read does not stop the rest: an ``Unreadable`` takes its place, as it takes its own.
     """
-    for path in paths:
-        if path is not None:
+    for source in sources:
+        if isinstance(source, Unreadable):
+            yield source
+        elif source is not None:
             try:
-                yield read_number(classifier, path, reject_rate=reject_rate)
+                yield read_number(classifier, source, reject_rate=reject_rate)
             except PictureError as error:
-                yield Unreadable(path=str(path), error=str(error))
+                yield Unreadable(path=path_of(source), error=str(error))
 
 
 def _read(
-    classifier: Classifier, picture: Image.Image, size: tuple[int, int], path: str | None, reject_rate: float
+    classifier: Classifier, picture: Image.Image, size: tuple[int, int], source: Source | None, reject_rate: float
 ) -> NumberPrediction:
     """Read an upright picture, of which the file has `size` (width, height)."""
+    path = None if source is None else path_of(source)
     try:
         lines, small = _find(classifier, picture)
     except BlankError as error:
         reason: Literal["blank", "noise"] = "noise" if isinstance(error, NoiseError) else "blank"
         return NumberPrediction(path=path, number="", confidence=0.0, lines=(), reason=reason)
     except PictureError as error:
-        raise PictureError(f"{'the picture' if path is None else printable(path)} holds {error}") from None
+        raise PictureError(f"{'the picture' if source is None else named(source)} holds {error}") from None
     if not lines:
         return NumberPrediction(path=path, number="", confidence=0.0, lines=(), reason="not a digit")
     readings = _read_images(classifier, [run.pixels for _, runs in lines for run in runs])

@@ -5,7 +5,6 @@ ink.py; how ink becomes an MNIST image, in normalise.py. Nothing here knows abou
 """
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -15,11 +14,12 @@ from PIL import Image
 from digitnet.components import Boxes
 from digitnet.config import IMAGE_SIZE
 from digitnet.decoding import read_picture
-from digitnet.errors import BlankError, NoiseError, printable
+from digitnet.errors import BlankError, NoiseError
 from digitnet.ink import InkMap, cut_out, map_ink
 from digitnet.modes import grey, reduce_to
 from digitnet.normalise import as_mnist_form, draw_ink
 from digitnet.several import holds_several
+from digitnet.sources import Source, named
 
 Digit = npt.NDArray[np.uint8]
 Objection = Literal["blank", "noise", "several digits", "not a digit"]
@@ -75,42 +75,42 @@ class Prepared:
     """What was done; None where there is no ink."""
 
 
-def read_prepared(path: Path) -> Prepared:
-    """Read a picture file and make it ready for a network.
+def read_prepared(source: Source) -> Prepared:
+    """Read a picture and make it ready for a network.
 
     Raises:
-        PictureError: The file cannot be read as a picture.
+        PictureError: It cannot be read as a picture.
     """
     try:
-        return read_written(path)
+        return read_written(source)
     except BlankError as error:
         return _without_ink(error)
 
 
-def read_written(path: Path) -> Prepared:
-    """Read a picture file, in which something must be written, and make it ready for a network.
+def read_written(source: Source) -> Prepared:
+    """Read a picture, in which something must be written, and make it ready for a network.
 
     Raises:
         BlankError: It holds no ink.
-        PictureError: The file cannot be read as a picture.
+        PictureError: It cannot be read as a picture.
     """
-    opened = read_picture(path)
+    opened = read_picture(source)
     try:
         return _prepare(*opened)
     except BlankError as error:
-        raise type(error)(f"{printable(path)}: {error}") from None
+        raise type(error)(f"{named(source)}: {error}") from None
 
 
-def read_digit(path: Path) -> Digit:
-    """Read a picture file as an MNIST-like digit.
+def read_digit(source: Source) -> Digit:
+    """Read a picture as an MNIST-like digit.
 
     Returns:
         (28, 28) uint8, light ink on black.
 
     Raises:
-        PictureError: The file cannot be read as a picture, or holds no ink.
+        PictureError: It cannot be read as a picture, or holds no ink.
     """
-    return read_written(path).pixels
+    return read_written(source).pixels
 
 
 def to_digit(picture: Image.Image) -> Digit:

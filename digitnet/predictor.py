@@ -28,14 +28,16 @@ from digitnet.models import place
 from digitnet.pictures import Objection, Prepared, prepare, read_prepared
 from digitnet.rejection import digit_score
 from digitnet.runs import Found, find_checkpoint
+from digitnet.sources import Packed, Source, Unreadable, path_of, size_of
 
 BATCH_SIZE = EVAL_BATCH
 PATIENCE_S = 0.2
 READERS = 2  # threads that read pictures; decoding a large one lets go of Python's lock
 READ_AHEAD = 8
+HELD_BYTES = 16_000_000  # a picture that holds more in memory, being no file, is waited for
 SMALL_BYTES = 4_096  # a file up to this size takes longer to hand to a thread than to read
 
-Read: TypeAlias = tuple[Path, Prepared | str]  # a file with its digit, or with what is wrong with it
+Read: TypeAlias = tuple[str, Prepared | str]  # a picture's path with its digit, or with what is wrong with it
 Picture = str | Path | Image.Image | npt.NDArray[np.generic] | Tensor
 
 
@@ -69,14 +71,6 @@ class Prediction:
         if self.digit is None:
             return []
         return sorted(enumerate(self.probs), key=lambda pair: -pair[1])[:count]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Unreadable:
-    """What stands in an answer's place for a file that could not be read."""
-
-    path: str
-    error: str
 
 
 class Classifier:
@@ -187,22 +181,22 @@ class Classifier:
         ]
 
     def predict_files(
-        self, paths: Iterable[Path | None], *, reject_rate: float = REJECT_RATE, show: bool = False
+        self, sources: Iterable[Source | Unreadable | None], *, reject_rate: float = REJECT_RATE, show: bool = False
     ) -> Iterator[Prediction | Unreadable]:
-        """Read the digit in each file, one at a time from an endless list if need be, in the order given.
+        """Read the digit in each picture, one at a time from an endless list if need be, in the order given.
 
-        A file that cannot be read does not stop the rest: an ``Unreadable`` takes its place. Where a list may keep us
-        waiting for its next path, it has a None: what came before that is answered first. With ``show``, an answer
-        keeps what the network saw.
+        One that cannot be read does not stop the rest: an ``Unreadable`` takes its place, as it takes its own. Where
+        a list may keep us waiting for what is next, it has a None: what came before that is answered first. With
+        ``show``, an answer keeps what the network saw.
         """
         with ThreadPoolExecutor(READERS) as readers:
-            for batch in _batches(_read_ahead(paths, readers)):
-                names = [str(path) for path, ready in batch if isinstance(ready, Prepared)]
+            for batch in _batches(_read_ahead(sources, readers)):
+                names = [path for path, ready in batch if isinstance(ready, Prepared)]
                 pictures = [ready for _, ready in batch if isinstance(ready, Prepared)]
                 answers = iter(self._answer(names, pictures, reject_rate))
                 for path, ready in batch:
                     if isinstance(ready, str):
-                        yield Unreadable(path=str(path), error=ready)
+                        yield Unreadable(path=path, error=ready)
                     else:
                         yield replace(next(answers), prepared=ready) if show else next(answers)
 
@@ -238,16 +232,21 @@ def _judged(
     return Prediction(path=path, digit=digit, confidence=probs[digit], probs=tuple(probs), score=score, reason=reason)
 
 
-def _read_ahead(paths: Iterable[Path | None], readers: ThreadPoolExecutor) -> Iterator[Read | None]:
-    """Read files in order, large ones in threads, a few ahead of what is asked for; pass each None on."""
-    waiting: deque[tuple[Path, Prepared | str | Future[Prepared | str]]] = deque()
-    for path in chain(paths, [None]):
-        if path is not None:
-            waiting.append((path, readers.submit(_read_or_error, path) if _is_large(path) else _read_or_error(path)))
-        while waiting and (path is None or len(waiting) > READ_AHEAD or not isinstance(waiting[0][1], Future)):
-            first, found = waiting.popleft()
-            yield first, found.result() if isinstance(found, Future) else found
-        if path is None:
+def _read_ahead(sources: Iterable[Source | Unreadable | None], readers: ThreadPoolExecutor) -> Iterator[Read | None]:
+    """Read pictures in order, large ones in threads, a few ahead of what is asked for; pass each None on."""
+    waiting: deque[tuple[str, Prepared | str | Future[Prepared | str]]] = deque()
+    for source in chain(sources, [None]):
+        if isinstance(source, Unreadable):
+            waiting.append((source.path, source.error))
+        elif source is not None:
+            ahead = _is_large(source)
+            read = readers.submit(_read_or_error, source) if ahead else _read_or_error(source)
+            waiting.append((path_of(source), read))
+        at_once = source is None or (isinstance(source, Packed) and len(source.data) > HELD_BYTES)
+        while waiting and (at_once or len(waiting) > READ_AHEAD or not isinstance(waiting[0][1], Future)):
+            path, found = waiting.popleft()
+            yield path, found.result() if isinstance(found, Future) else found
+        if source is None:
             yield None
 
 
@@ -266,16 +265,16 @@ def _batches(items: Iterable[Read | None]) -> Iterator[list[Read]]:
             batch, started = [], time.monotonic()
 
 
-def _is_large(path: Path) -> bool:
+def _is_large(source: Source) -> bool:
     try:
-        return path.stat().st_size > SMALL_BYTES
+        return size_of(source) > SMALL_BYTES
     except (OSError, ValueError):  # reading it will say what is wrong
         return False
 
 
-def _read_or_error(path: Path) -> Prepared | str:
+def _read_or_error(source: Source) -> Prepared | str:
     try:
-        return read_prepared(path)
+        return read_prepared(source)
     except PictureError as error:
         return str(error)
 

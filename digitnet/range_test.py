@@ -115,11 +115,14 @@ def _ever_larger(config: RunConfig, train: Digits) -> Iterator[tuple[float, floa
 
     def step(batch: Tensor, rate: float) -> float:
         set_learning_rate(optimizer, rate)
-        images = augment(to_float(digits.images[batch]), rule.augment, noise)
-        loss, _ = train_step(model, images, digits.targets[batch], loss_fn, optimizer, dtype, rule.max_grad_norm)
+        images = augment(to_float(digits.images[batch].to(device)), rule.augment, noise)
+        targets = digits.targets[batch].to(device)
+        loss, _ = train_step(model, images, targets, loss_fn, optimizer, dtype, rule.max_grad_norm)
         return loss.item()
 
-    batches = (batch for epoch in count(1) for batch in epoch_batches(len(digits), epoch, rule, device))
+    batches = (
+        batch for epoch in count(1) for batch in epoch_batches(len(digits), epoch, rule).begin(0, digits.images.device)
+    )
     losses = (step(batch, rate) for batch, rate in zip(batches, [*rising_rates(), 0.0], strict=False))
     for rate, (_, after) in zip(rising_rates(), pairwise(losses), strict=True):
         yield rate, after

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from digitnet.metrics import Metrics
     from digitnet.numbers import NumberPrediction
     from digitnet.pictures import Prepared
-    from digitnet.predictor import Classifier, Prediction, Unreadable
+    from digitnet.predictor import Classifier, Prediction
+    from digitnet.sources import Unreadable
     from digitnet.suite import SuiteRow
     from digitnet.summary import Layer
     from digitnet.verification import Verification
@@ -116,7 +117,7 @@ def prediction_report(
     classifier: Classifier, answers: list[Prediction | NumberPrediction | Unreadable], top_k: int
 ) -> dict[str, Any]:
     """Describe the answers for a list of pictures."""
-    from digitnet.predictor import Unreadable
+    from digitnet.sources import Unreadable
 
     return {
         **_network(classifier),
@@ -127,7 +128,8 @@ def prediction_report(
 
 def answer_report(answer: Prediction | NumberPrediction | Unreadable, top_k: int) -> dict[str, Any]:
     """Describe one picture's answer, or why there is none."""
-    from digitnet.predictor import Prediction, Unreadable
+    from digitnet.predictor import Prediction
+    from digitnet.sources import Unreadable
 
     if isinstance(answer, Unreadable):
         return asdict(answer)

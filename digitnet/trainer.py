@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice, pairwise
 from typing import Any
 
 import torch
@@ -17,6 +18,8 @@ from digitnet.capture import CapturedStep
 from digitnet.config import TrainConfig
 from digitnet.data.augment import Part, augment
 from digitnet.data.digits import Digits
+from digitnet.data.order import Batches, part_start
+from digitnet.data.stage import Stage
 from digitnet.device import derive_seed, generator
 from digitnet.distributed import ALONE, World
 from digitnet.errors import CheckpointError, LaunchError, NotFiniteError
@@ -69,9 +72,11 @@ class Trainer:
         resume: TrainingState | None,
         world: World = ALONE,
     ) -> None:
-        self._digits, self._nondigits, self._config, self._dtype = digits, nondigits, config, dtype
-        self._world = world
-        self._device = device = digits.images.device
+        self._device = device = model.mean.device
+        self._stage = None if digits.device == device else Stage(digits, config.batch_size, device)
+        self._digits = self._stage.digits if self._stage else digits
+        self._announce = digits.announce
+        self._nondigits, self._config, self._dtype, self._world = nondigits, config, dtype, world
         self._model = model
         self._trained = model if config.weight_average is None else copy.deepcopy(model)
         decay = config.weight_average
@@ -85,7 +90,8 @@ class Trainer:
         self._correct = torch.zeros((), dtype=torch.int64, device=device)
         captured = device.type == "cuda" and is_capturable(self._optimizer) and world.size == 1
         self._run_step = CapturedStep(self._step, [self._noise]) if captured else self._step
-        self._steps_per_epoch = -(-len(digits) // config.batch_size)
+        self._count = len(digits)
+        self._steps_per_epoch = -(-self._count // config.batch_size)
         self._total_steps = config.total_steps(self._steps_per_epoch)
         self.epochs = -(-self._total_steps // self._steps_per_epoch)
         self._position = Position(planned=self._total_steps)
@@ -148,15 +154,17 @@ class Trainer:
     ) -> Generator[StepResult | StateResult, None, Trained]:
         """Pass once over the training images, or over what is left, or as far as the steps or the time budget last."""
         started, first = time.monotonic(), (epoch - 1) * self._steps_per_epoch
-        batches = self._batches(epoch)[: self._total_steps - first]
+        batches = epoch_batches(self._count, epoch, self._config)
         done = self._position.step - first  # more than none where training goes on from within the epoch
+        planned = min(len(batches), self._total_steps - first)
         if done == 0:
             self._begin(epoch)
-        before = seen = sum(len(batch[0]) for batch in batches[:done])
+        before = seen = batches.start(done)
         gauge = Gauge(self._loss_sum)
-        report_every = max(1, len(batches) // REPORTS_PER_EPOCH)
+        report_every = max(1, planned // REPORTS_PER_EPOCH)
         self._trained.train()
-        for step, batch in enumerate(batches[done:], start=self._position.step + 1):
+        taken = islice(self._batches(batches, epoch, done), planned - done)
+        for step, batch in enumerate(taken, start=self._position.step + 1):
             out_of_time, due = self._take_step(step, batch, stopping, save_due)
             seen += len(batch[0])
             speed = (seen - before) / max(time.monotonic() - started, 1e-9)
@@ -286,14 +294,19 @@ class Trainer:
             raise CheckpointError(f"the state's random generators are not a {self._device.type}'s: {error}") from error
         self._set_sums(tensors["sum.loss"], tensors["sum.correct"])
 
-    def _batches(self, epoch: int) -> list[tuple[Tensor, ...]]:
-        """Cut an epoch into batches: indices of digits, and of what are no digits if there are any, in even shares."""
-        device = self._digits.images.device
-        digits = epoch_batches(len(self._digits), epoch, self._config, device)
+    def _batches(self, batches: Batches, epoch: int, done: int) -> Iterator[tuple[Tensor, ...]]:
+        """Yield what is left of an epoch: indices of digits, and of what are no digits if there are any, evenly."""
+        digits = batches.begin(done, CPU if self._stage else self._device, self._announce)
+        if self._stage:
+            digits = map(self._stage.bring, digits)
         if self._nondigits is None:
-            return [(batch,) for batch in digits]
+            yield from ((batch,) for batch in digits)
+            return
         order = torch.randperm(len(self._nondigits), generator=generator(self._config.seed, epoch, "nondigits", CPU))
-        return list(zip(digits, order.to(device).tensor_split(len(digits)), strict=True))
+        order = order.to(self._device)
+        starts = (part_start(len(order), len(batches), number) for number in range(done, len(batches) + 1))
+        for batch, (start, stop) in zip(digits, pairwise(starts), strict=True):
+            yield batch, order[start:stop]
 
     def _report(self, gauge: Gauge, epoch: int, seen: int, images_per_s: float, stopping: Stopping) -> StepResult:
         loss_sum, counted = gauge.read(seen) if self._world.size == 1 else (self._sums()[0].item(), seen)
@@ -338,12 +351,7 @@ def _default_random(device: torch.device) -> Any:
     return torch if device.type == "cpu" else torch.get_device_module(device)
 
 
-def epoch_batches(count: int, epoch: int, config: TrainConfig, device: torch.device = CPU) -> tuple[Tensor, ...]:
-    """Cut an epoch's random order of ``count`` images into batches of indices, int64, on a device.
-
-    Every image is in one batch; the batches are at most batch_size large and equal to within one image, so that no
-    small last batch weighs as much as the others.
-    """
-    # Drawn on the CPU: the same order on every device.
-    order = torch.randperm(count, generator=generator(config.seed, epoch, "order", CPU))
-    return order.to(device).tensor_split(-(-count // config.batch_size))
+def epoch_batches(count: int, epoch: int, config: TrainConfig) -> Batches:
+    """Cut an epoch's random order of ``count`` images into batches, which are made as they are asked for."""
+    seed = derive_seed(config.seed, epoch, "order")
+    return Batches(count=count, batch_size=config.batch_size, window=config.shuffle_window, seed=seed)

@@ -121,7 +121,7 @@ def test_pixels_become_shares():
 
 @pytest.mark.parametrize(("count", "batch_size"), [(50, 8), (50, 50), (50, 64), (7, 2), (7, 3), (1, 5), (64, 8)])
 def test_batches_hold_each_image_once_and_are_equal_to_within_one(count, batch_size):
-    batches = epoch_batches(count, 1, replace(CONFIG, batch_size=batch_size))
+    batches = tuple(epoch_batches(count, 1, replace(CONFIG, batch_size=batch_size)))
     assert sorted(torch.cat(batches).tolist()) == list(range(count))
     sizes = [len(batch) for batch in batches]
     assert len(sizes) == -(-count // batch_size)
@@ -130,13 +130,13 @@ def test_batches_hold_each_image_once_and_are_equal_to_within_one(count, batch_s
 
 
 def test_the_order_follows_from_seed_and_epoch_alone():
-    seventh = torch.cat(epoch_batches(100, 7, CONFIG))
+    seventh = torch.cat(tuple(epoch_batches(100, 7, CONFIG)))
     for epoch in range(1, 7):
-        assert not torch.equal(torch.cat(epoch_batches(100, epoch, CONFIG)), seventh)
+        assert not torch.equal(torch.cat(tuple(epoch_batches(100, epoch, CONFIG))), seventh)
         torch.rand(1)
-    assert torch.equal(torch.cat(epoch_batches(100, 7, CONFIG)), seventh)
-    assert torch.equal(torch.cat(epoch_batches(100, 7, replace(CONFIG, batch_size=3))), seventh)
-    assert not torch.equal(torch.cat(epoch_batches(100, 7, replace(CONFIG, seed=1))), seventh)
+    assert torch.equal(torch.cat(tuple(epoch_batches(100, 7, CONFIG))), seventh)
+    assert torch.equal(torch.cat(tuple(epoch_batches(100, 7, replace(CONFIG, batch_size=3)))), seventh)
+    assert not torch.equal(torch.cat(tuple(epoch_batches(100, 7, replace(CONFIG, seed=1)))), seventh)
     assert not torch.equal(seventh, torch.arange(100))
 
 
@@ -182,6 +182,7 @@ CHANGES = {
 }
 OUTSIDE = {"dataset", "train_size", "extra_strokes", "nondigits", "device", "precision"}  # for the caller of fit
 OUTSIDE |= {"on_nan", "deterministic"}  # likewise
+OUTSIDE |= {"shuffle_window"}  # below: it is for sets that are larger
 STOPPING = {"patience", "until_accuracy", "time_budget_s"}  # below
 
 
@@ -191,6 +192,18 @@ def test_no_option_is_ignored():
     configs = [base, *(replace(base, **changes) for changes in CHANGES.values())]
     found = [trained(config)["head.output.weight"] for config in configs]
     assert all(not torch.equal(a, b) for n, a in enumerate(found) for b in found[:n])
+
+
+def test_a_window_shuffles_a_larger_set_in_another_order():
+    digits = noise(1_100)
+    weights = []
+    for window in (None, 1_024, 1_100):
+        model = fresh(LINEAR)
+        for _ in fit(model, digits, noise(20, 1), replace(CONFIG, epochs=1, batch_size=100, shuffle_window=window)):
+            pass
+        weights.append(state(model))
+    assert not same(weights[0], weights[1])
+    assert same(weights[0], weights[2])
 
 
 def test_bf16_keeps_the_weights_in_full():
@@ -303,7 +316,7 @@ def test_the_figures_of_a_cut_epoch_are_of_what_it_saw():
     model, digits = fresh(LINEAR), noise(10)
     still = replace(CONFIG, epochs=None, steps=5, batch_size=4, optimizer="sgd", learning_rate=1e-12)
     *_, last = epochs_of(fit(model, digits, noise(20, 1), still))
-    seen = digits.take(torch.cat(epoch_batches(10, 2, still)[:2]))
+    seen = digits.take(torch.cat(tuple(epoch_batches(10, 2, still))[:2]))
     expected = evaluate(model, seen, build_loss("cross-entropy"))
     assert last.train_loss == pytest.approx(expected.loss, rel=1e-5)
     assert last.train_accuracy == pytest.approx(expected.accuracy)

@@ -8,12 +8,12 @@ from conftest import ROOT, run_python
 
 # From the bottom up, a layer a line. A module may import only what stands before it.
 LAYERS = """
-errors values launch config bombs
-atomic recipes device distributed arrays components hull modes decoding normalise paper sheet ruling marks parts blots
-ink several seams cells layout segments pictures drawing
+errors values launch config sources bombs assignment
+atomic recipes device distributed arrays components hull modes decoding normalise shards inputs
+paper sheet ruling marks parts blots ink several seams cells layout segments pictures drawing
 data.glyphs data.letters data.templates data.pen data.stream data.strokes data.nondigits
-data.idx data.digits data.augment data.variants data.cache data.mnist
-data.folder data.labelled data.load data.once
+data.order data.idx data.digits data.stage data.augment data.variants data.cache data.mnist
+data.flat data.folder data.labelled data.shard_set data.load data.once
 models parallel losses optim metrics stopping state comparison summary capture gauge rejection calibration
 progress journal
 runs container checkpoint snapshots evaluation suite
@@ -37,6 +37,9 @@ cli.explain.learning_rate cli.explain.training cli.explain cli
 """
 ORDER = LAYERS.split()
 PICTURES = [
+    "shards",
+    "inputs",
+    "sources",
     "modes",
     "bombs",
     "decoding",

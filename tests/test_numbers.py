@@ -24,9 +24,9 @@ from digitnet.errors import PictureError
 from digitnet.layout import Line, Piece
 from digitnet.numbers import read_number, read_numbers
 from digitnet.pictures import prepare
-from digitnet.predictor import Unreadable
 from digitnet.rejection import Thresholds
 from digitnet.segments import Run, best_way
+from digitnet.sources import Unreadable
 
 
 @pytest.fixture(scope="module")

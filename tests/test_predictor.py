@@ -14,9 +14,10 @@ import digitnet
 from digitnet import predictor
 from digitnet.errors import CheckpointError, PictureError
 from digitnet.pictures import Prepared, read_digit, read_prepared
-from digitnet.predictor import BATCH_SIZE, Classifier, Prediction, Unreadable
+from digitnet.predictor import BATCH_SIZE, Classifier, Prediction
 from digitnet.rejection import digit_score
 from digitnet.runs import Found
+from digitnet.sources import Unreadable
 
 
 @pytest.fixture(scope="module")

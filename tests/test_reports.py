@@ -13,7 +13,8 @@ from digitnet.data.strokes import draw_strokes
 from digitnet.evaluation import assess, count, logits_of
 from digitnet.journal import Ending
 from digitnet.losses import build_loss
-from digitnet.predictor import Prediction, Unreadable
+from digitnet.predictor import Prediction
+from digitnet.sources import Unreadable
 from digitnet.summary import summarise
 
 PROBS = (0.05, 0.02, 0, 0, 0, 0.03, 0, 0.9, 0, 0)

@@ -23,7 +23,8 @@ from PIL import Image
 import digitnet
 from digitnet.data.strokes import draw_strokes
 from digitnet.errors import PictureError
-from digitnet.predictor import Classifier, Unreadable
+from digitnet.predictor import Classifier
+from digitnet.sources import Unreadable
 from torture.outcome import Outcome
 
 NETWORK = "pretrained-mlp"  # the preparation of a picture is the same for all, and takes most of the time

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from digitnet.cli.options import parse_learning_rate, parse_numbers, parse_seconds, parse_share, parse_sizes
-from digitnet.config import PER_BLOCK, RunConfig
+from digitnet.config import PER_BLOCK, SHUFFLE_WINDOW, RunConfig
 from digitnet.errors import UsageError
 from digitnet.recipes import build_config
 
@@ -61,7 +61,11 @@ def _option(setting: str) -> str:
 def load_or_fall_back(
     config: RunConfig, data_dir: Path | None, *, may_fall_back: bool
 ) -> tuple[RunConfig, Digits, Digits]:
-    """Load what to train on; strokes take the place of an MNIST that nobody asked for by name and that is not there."""
+    """Load what to train on, and settle what depends on it.
+
+    A set of shards is shuffled by windows; strokes take the place of an MNIST that nobody asked for by name and that
+    is not there.
+    """
     from digitnet.console.notes import note
     from digitnet.data.load import load_training
     from digitnet.data.mnist import MnistMissingError
@@ -75,4 +79,6 @@ def load_or_fall_back(
         note(f"{error}.\nTraining on strokes instead, the digits that are built into digitnet.")
         config = replace(config, train=replace(settings, dataset="strokes"))
         train_digits, validation = load_training("strokes", size=settings.train_size)
+    if train_digits.mapped and config.train.shuffle_window is None:
+        config = replace(config, train=replace(config.train, shuffle_window=SHUFFLE_WINDOW))
     return config, train_digits, validation

@@ -36,7 +36,7 @@ def evaluate(
         list[str] | None,
         typer.Option(
             metavar="NAME|DIR",
-            help="mnist, strokes, or a folder with sub-folders 0 to 9 or IDX files. "
+            help="mnist, strokes, or a folder with sub-folders 0 to 9, IDX files or tar shards. "
             "Left out: what the network was trained on. With --suite: a further set; give it again for more.",
             rich_help_panel="Data",
         ),

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import json
-import os
-import re
-import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
-from glob import glob, has_magic
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -23,15 +15,10 @@ from digitnet.errors import PictureError, ThresholdError, UsageError, printable
 
 if TYPE_CHECKING:
     from digitnet.numbers import NumberPrediction
-    from digitnet.predictor import Classifier, Prediction, Unreadable
+    from digitnet.predictor import Classifier, Prediction
+    from digitnet.sources import Unreadable
 
 Form = Literal["text", "json", "jsonl", "csv"]
-
-# How the files begin that Pillow is asked to read (see decoding.py); no list of names begins so.
-_PICTURE = re.compile(
-    rb"\x89PNG|\xff\xd8\xff|GIF8[79]a|II\*\0|MM\0\*|RIFF....WEBP|BM....\0\0\0\0|P[1-6]\s+(?:#.*\s+)*\d+\s+\d+\s",
-    re.DOTALL,
-)
 
 
 def predict(
@@ -85,7 +72,8 @@ def predict(
     from digitnet import reports
     from digitnet.console.notes import counting, note, note_checkpoint
     from digitnet.device import choose_device, choose_precision, keep_freed_memory
-    from digitnet.predictor import Classifier, Unreadable
+    from digitnet.predictor import Classifier
+    from digitnet.sources import Unreadable
 
     keep_freed_memory()
     place = choose_device(device)
@@ -144,36 +132,22 @@ def _answers(
     classifier: Classifier, inputs: list[str], number: bool, reject_rate: float, show: bool
 ) -> Iterator[Prediction | NumberPrediction | Unreadable]:
     """Read the pictures one at a time, for a digit each or for a number."""
-    found: Iterator[Prediction | NumberPrediction | Unreadable]
-    with TemporaryDirectory(prefix="digitnet-") as folder:
-        spool = Path(folder) / "stdin"
-        paths = expand(inputs, spool)
-        if number:
-            from digitnet.numbers import read_numbers
+    from digitnet.inputs import expand, unpack
 
-            found = read_numbers(classifier, paths, reject_rate=reject_rate)
-        else:
-            found = classifier.predict_files(paths, reject_rate=reject_rate, show=show)
-        for answer in found:
-            yield _call_stdin(answer, spool) if answer.path == str(spool) else answer
+    sources = unpack(expand(inputs))
+    if number:
+        from digitnet.numbers import read_numbers
 
-
-def _call_stdin(
-    answer: Prediction | NumberPrediction | Unreadable, spool: Path
-) -> Prediction | NumberPrediction | Unreadable:
-    """Call a picture that came on stdin by what a person typed for it."""
-    from digitnet.predictor import Unreadable
-
-    if isinstance(answer, Unreadable):
-        return replace(answer, path="-", error=answer.error.replace(str(spool), "the picture on stdin"))
-    return replace(answer, path="-")
+        return read_numbers(classifier, sources, reject_rate=reject_rate)
+    return classifier.predict_files(sources, reject_rate=reject_rate, show=show)
 
 
 def _printer(form: Form, top_k: int, number: bool) -> Callable[[Prediction | NumberPrediction | Unreadable], None]:
     """Return what prints an answer as it comes, having printed the heading if there is one."""
     from digitnet import reports
     from digitnet.console.answers import number_line, prediction_line, prepared_lines
-    from digitnet.predictor import Prediction, Unreadable
+    from digitnet.predictor import Prediction
+    from digitnet.sources import Unreadable
 
     show = printable if sys.stdout.isatty() else str  # a program gets a file's name as it is, a terminal no escapes
     if form == "csv":
@@ -190,58 +164,3 @@ def _printer(form: Form, top_k: int, number: bool) -> Callable[[Prediction | Num
             typer.echo(show(reports.number_csv_row(answer)) if form == "csv" else number_line(answer))
 
     return print_answer
-
-
-def expand(inputs: list[str], spool: Path) -> Iterator[Path | None]:
-    """Turn inputs into paths, lazily: folders into their pictures, patterns into what they match, - into stdin's lines.
-
-    Where stdin is a picture itself, that is written to `spool`.
-
-    A folder with no pictures and a pattern with no match come back as they are, to be reported as unreadable.
-    None says that the next path may be long in coming: that is for whoever writes to stdin to say.
-    """
-    for text in inputs:
-        if text == "-":
-            yield from _listed(spool)
-        elif has_magic(text) and not os.path.exists(text):  # noqa: PTH110 (Path.exists refuses a name too long)
-            matches = sorted(glob(text, recursive=True))  # noqa: PTH207 (Path.glob refuses 'a/**.png')
-            for match in matches or [text]:
-                yield from _pictures_in(Path(match))
-        else:
-            yield from _pictures_in(Path(text))
-
-
-def _listed(spool: Path) -> Iterator[Path | None]:
-    """Read paths from stdin as they come, a line each, with None before each wait for more; or the picture itself."""
-    if sys.stdin is None:  # a shell's <&-
-        raise UsageError("- stands for a list on stdin, which is closed")
-    stream = cast(io.BufferedReader, sys.stdin.buffer)
-    rest = b""
-    block = stream.read1(1 << 16)  # what is there; read would wait for all of 64 KiB
-    if _PICTURE.match(block):
-        with spool.open("wb") as file:
-            file.write(block)
-            shutil.copyfileobj(stream, file)
-        yield spool
-        return
-    while block:
-        if b"\0" in block:  # no system's names hold one
-            raise UsageError("stdin holds neither names of pictures, a line each, nor a picture that digitnet can read")
-        *lines, rest = (rest + block).split(b"\n")
-        yield from (Path(os.fsdecode(line)) for raw in lines if (line := raw.rstrip(b"\r")))
-        yield None
-        block = stream.read1(1 << 16)
-    if line := rest.rstrip(b"\r"):
-        yield Path(os.fsdecode(line))
-
-
-def _pictures_in(path: Path) -> Iterator[Path]:
-    """Walk a folder, in the order of the names; what is no folder is a picture itself."""
-    from digitnet.decoding import walk_pictures
-
-    if not os.path.isdir(path):  # noqa: PTH112 (Path.is_dir refuses a name too long before Python 3.14)
-        yield path
-        return
-    pictures = walk_pictures(path)
-    yield next(pictures, path)
-    yield from pictures

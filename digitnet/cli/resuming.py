@@ -109,7 +109,9 @@ def _typed(snapshot: Snapshot, params: dict[str, Any]) -> dict[str, Any]:
         wanted = configure(params)
         if wanted.kind != snapshot.config.kind:
             raise UsageError(f"a run goes on as it began: its network is of kind {snapshot.config.kind}")
-        named = ("dataset", *["learning_rate"] * (params["learning_rate"] == AUTO))
+        named = {"dataset"}  # which was typed, or else fell back; and likewise what was settled as the run began
+        named |= {"learning_rate"} if params["learning_rate"] == AUTO else set()
+        named |= {"shuffle_window"} if wanted.train.shuffle_window is None else set()
         typed |= {k: v for part in (wanted.model, wanted.train) for k, v in vars(part).items() if k not in named}
     for name, ran_on in (("device", snapshot.origin.device), ("precision", snapshot.origin.precision)):
         if typed.get(name) == ran_on:  # what auto came to

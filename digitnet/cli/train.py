@@ -40,6 +40,7 @@ def train(
     train_size: option.TrainSize = None,
     extra_strokes: option.ExtraStrokes = None,
     nondigits: option.Nondigits = None,
+    shuffle_window: option.ShuffleWindow = None,
     augment: option.Augment = None,
     hidden_sizes: option.HiddenSizes = None,
     channels: option.Channels = None,

@@ -47,7 +47,7 @@ Dataset = Annotated[
     str | None,
     _data(
         metavar="NAME|DIR",
-        help="mnist; strokes, which are built in; or a folder with sub-folders 0 to 9 or IDX files. "
+        help="mnist; strokes, which are built in; or a folder with sub-folders 0 to 9, IDX files or tar shards. "
         "Left out: mnist, and strokes where there is none.",
     ),
 ]
@@ -63,6 +63,14 @@ Nondigits = Annotated[
     int | None,
     _data(
         metavar="N", help="Learn to turn away what is no digit, too, from N drawings of letters, scribbles and such."
+    ),
+]
+ShuffleWindow = Annotated[
+    int | None,
+    _data(
+        metavar="N",
+        help="Shuffle N images together, at least 1024, and not the whole set, of which only that part is read at a "
+        "time then. Left out: the whole set; of tar shards, 262144.",
     ),
 ]
 Augment = Annotated[

@@ -9,9 +9,9 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 PATIENCE_S = 3.0  # then a person is told what is waited for
 
 Parts = Mapping[Part, Digits]
+Made = TypeVar("Made")
 
 MAX_INFO_BYTES = 100_000
 
@@ -68,6 +69,37 @@ def cached(key: str, part: Part, build: Callable[[], Parts]) -> Digits:
             lock.release()
 
 
+def made(key: str, read: Callable[[Path], Made | None], make: Callable[[Path], None]) -> Made:
+    """Return what a folder of the cache holds; make it first where it is not there.
+
+    As ``cached``, but for what is too large to be built in memory.
+
+    Args:
+        key: The folder's name.
+        read: Reads the folder; None where it is not there or damaged.
+        make: Writes the files into a folder that it is given.
+
+    Raises:
+        OSError: The cache cannot be written.
+        NotImplementedError: It is on a file system without locks.
+    """
+    folder = cache_dir() / key
+    if (found := read(folder)) is not None:
+        return found
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = _lock(folder.parent / f"{key}.lock")
+    try:
+        if (found := read(folder)) is None:  # no other process was first
+            with _replacing(folder) as temporary:
+                make(temporary)
+            found = read(folder)
+        assert found is not None
+        return found
+    finally:
+        with contextlib.suppress(OSError):
+            lock.release()
+
+
 def read_stored(folder: Path) -> Parts | None:
     """Read all of a set in the cache; None where a part of it is absent or damaged."""
     parts = {part: digits for part in get_args(Part) if (digits := _read(folder, part)) is not None}
@@ -97,22 +129,29 @@ def _sync(path: Path) -> None:
         os.fsync(stream.fileno())
 
 
-def _store(folder: Path, parts: Parts) -> None:
+@contextlib.contextmanager
+def _replacing(folder: Path) -> Iterator[Path]:
+    """Lend a folder to write into, which takes the place of one in the cache when all is written."""
     for remnant in folder.parent.glob(f"{folder.name}.part-*"):  # of a killed process: we hold the lock
         shutil.rmtree(remnant, ignore_errors=True)
     temporary = Path(tempfile.mkdtemp(prefix=f"{folder.name}.part-", dir=folder.parent))
     try:
-        for part, digits in parts.items():
-            np.save(temporary / f"{part}-images.npy", digits.images.numpy())
-            np.save(temporary / f"{part}-targets.npy", digits.targets.numpy())
-        info = {part: {"name": d.name, "fingerprint": d.fingerprint} for part, d in parts.items()}
-        (temporary / "info.json").write_text(json.dumps(info))
+        yield temporary
         for path in temporary.iterdir():  # a power cut after the rename would leave files full of zeros
             _sync(path)
         shutil.rmtree(folder, ignore_errors=True)  # a damaged one: _read has just refused it
         temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _store(folder: Path, parts: Parts) -> None:
+    with _replacing(folder) as temporary:
+        for part, digits in parts.items():
+            np.save(temporary / f"{part}-images.npy", digits.images.numpy())
+            np.save(temporary / f"{part}-targets.npy", digits.targets.numpy())
+        info = {part: {"name": d.name, "fingerprint": d.fingerprint} for part, d in parts.items()}
+        (temporary / "info.json").write_text(json.dumps(info))
 
 
 def _read(folder: Path, part: Part) -> Digits | None:

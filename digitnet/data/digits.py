@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -26,16 +27,30 @@ class Digits:
     """Hash of the whole part of the data set that this was taken from, 16 hexadecimal digits."""
     split_hash: str | None = None
     """Hash of the indices of the validation images, where this was cut by ``split``."""
+    announce: Callable[[int, int], None] | None = None
+    """Asks the system to read the images from the first place up to the second now; None where all are in memory."""
 
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def mapped(self) -> bool:
+        """Whether these are files that may be larger than the memory: nobody is to read or copy them all."""
+        return self.announce is not None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the images are."""
+        return self.images.device
+
     def take(self, indices: Tensor) -> Digits:
         """Return the images at ``indices``, an (n,) int64 tensor; name and fingerprint stay the whole part's."""
-        return replace(self, images=self.images[indices], targets=self.targets[indices])
+        return replace(self, images=self.images[indices], targets=self.targets[indices], announce=None)
 
     def to(self, device: torch.device) -> Digits:
-        """Return the same digits on a device."""
+        """Return the same digits on a device; mapped ones stay where they are, for batches to be brought there."""
+        if self.mapped:
+            return self
         return replace(self, images=self.images.to(device), targets=self.targets.to(device))
 
 

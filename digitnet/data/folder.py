@@ -82,7 +82,9 @@ def _read_class_folders(folder: Path, part: Part) -> Pictures:
     if not pictures:
         if part == "train" and has_test_folder(folder):
             raise DataError(f"{folder}: only a test part is there, nothing to train on")
-        raise DataError(f"{root}: expected sub-folders 0 to 9 with pictures, or IDX files; found neither")
+        raise DataError(
+            f"{root}: expected sub-folders 0 to 9 with pictures, IDX files, or tar shards; found none of them"
+        )
     return read_pictures([path for path, _ in pictures]), [label for _, label in pictures]
 
 
@@ -115,11 +117,15 @@ def read_pictures(paths: Sequence[Path]) -> npt.NDArray[np.uint8]:
         except PictureError as error:
             faults.append(error)
     if faults:
-        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-        blank = isinstance(faults[0], BlankError)
-        advice = "remove it, or take it again with the digit in it" if blank else "mend or remove what cannot be read"
-        raise DataError(f"{faults[0]}{more}; {advice}")
+        raise not_read(faults[0], f" (and {len(faults) - 1} more)" if len(faults) > 1 else "")
     return np.stack(images)
+
+
+def not_read(fault: PictureError, more: str = "") -> DataError:
+    """Make the error that says that a picture of a data set cannot be read, and what to do."""
+    blank = isinstance(fault, BlankError)
+    advice = "remove it, or take it again with the digit in it" if blank else "mend or remove what cannot be read"
+    return DataError(f"{fault}{more}; {advice}")
 
 
 def _normalise(image: npt.NDArray[np.uint8], where: str) -> npt.NDArray[np.uint8]:

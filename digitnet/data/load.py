@@ -1,4 +1,4 @@
-"""Which data set a name stands for: mnist, strokes, or a folder."""
+"""Which data set a name stands for: mnist, strokes, or a folder of pictures, IDX files or tar shards."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from digitnet.errors import DataError, UsageError
 
 STROKES_SIZES: dict[Part, int] = {"train": 60_000, "test": 10_000}  # as many as MNIST has
 STROKES_SEEDS: dict[Part, int] = {"train": 1, "test": 2}
+MOST_TURNED = 60_000  # digits of a set of shards that drawings are made from
 EXTRA_SEED = 3  # of the streams that are added to a training set
 
 
@@ -41,8 +42,10 @@ def load_digits(dataset: str, part: Part, *, data_dir: Path | None = None, size:
     if dataset == "strokes":
         return _draw(part, size or STROKES_SIZES[part])
     from digitnet.data.folder import load_folder
+    from digitnet.data.shard_set import find_shards, load_shards
 
-    return load_folder(Path(dataset), part)
+    folder = Path(dataset)
+    return load_shards(folder, shards) if (shards := find_shards(folder, part)) else load_folder(folder, part)
 
 
 def has_test_part(dataset: str) -> bool:
@@ -74,13 +77,23 @@ def load_training(dataset: str, *, data_dir: Path | None = None, size: int | Non
         raise DataError(f"{whole.name}: {len(whole)} digits are too few to train on: at least 10 are needed")
     if size is not None and size > available:
         raise DataError(f"{whole.name} has {available:,} images to train on beside those for validation, not {size:,}")
+    if whole.mapped:
+        from digitnet.data.shard_set import split_shards
+
+        return split_shards(whole, size)
     return split(whole, size)
 
 
 def add_strokes(digits: Digits, count: int) -> Digits:
-    """Add so many digits drawn from strokes to a training set; its name and fingerprint stay. 0 adds none."""
+    """Add so many digits drawn from strokes to a training set; its name and fingerprint stay. 0 adds none.
+
+    Raises:
+        UsageError: The set is one of shards, which is not held in memory.
+    """
     if count == 0:
         return digits
+    if digits.mapped:
+        raise UsageError(f"{digits.name} is a set of shards, to which no strokes are added; give --extra-strokes 0")
     from digitnet.data.strokes import draw_strokes
 
     images, targets = draw_strokes(count, seed=EXTRA_SEED)
@@ -91,6 +104,10 @@ def load_nondigits(digits: Digits, count: int) -> Tensor:
     """Draw images of what are no digits, (count, 1, 28, 28) uint8, some of them made from the digits given."""
     from digitnet.data.nondigits import draw_nondigits
 
+    if digits.mapped and len(digits) > MOST_TURNED:
+        from digitnet.data.shard_set import spread
+
+        digits = digits.take(spread(len(digits), MOST_TURNED))
     return draw_nondigits(count, digits.images, digits.targets, seed=EXTRA_SEED)
 
 

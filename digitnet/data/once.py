@@ -58,15 +58,19 @@ def load_once(world: World, load: Callable[[], tuple[Digits, Digits]]) -> tuple[
     def make() -> Tensors:
         nonlocal loaded
         loaded = load()
+        if loaded[0].mapped:  # each process maps the files that the first has made
+            return {}
         return {f"{n}.{k}": t for n, d in enumerate(loaded) for k, t in (("images", d.images), ("targets", d.targets))}
 
     tensors = once(world, make)
-    bare = [replace(digits, images=torch.empty(0), targets=torch.empty(0)) for digits in loaded]
+    bare = [replace(digits, images=torch.empty(0), targets=torch.empty(0), announce=None) for digits in loaded]
     described = world.gather(bare)[world.rank - world.launch.local_rank]
-    train, validation = (
-        replace(digits, images=tensors[f"{number}.images"], targets=tensors[f"{number}.targets"])
-        for number, digits in enumerate(described)
-    )
+    if tensors:
+        loaded = tuple(
+            replace(digits, images=tensors[f"{number}.images"], targets=tensors[f"{number}.targets"])
+            for number, digits in enumerate(described)
+        )
+    train, validation = loaded or load()
     world.agree(
         {"set": train.name, "fingerprint": train.fingerprint, "split": train.split_hash, "images": len(train)}, "data"
     )

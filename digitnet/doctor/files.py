@@ -78,7 +78,7 @@ def check_mnist(name: str) -> Check:
 
 
 def check_cache(name: str) -> Check:
-    """Read each data set in the cache, and compare it with its fingerprint."""
+    """Read each data set in the cache, and compare it with its fingerprint; of shards, whether all is there."""
     from digitnet.data.cache import cache_dir, remnants
 
     folder = cache_dir()
@@ -87,7 +87,9 @@ def check_cache(name: str) -> Check:
     if not folder.is_dir():
         return fail(name, f"{folder} is not a folder", "delete it, or name another one by DIGITNET_CACHE_DIR")
     left = remnants(folder)
-    stored = {path.parent for pattern in ("*/info.json", "*/*-images.npy") for path in folder.glob(pattern)}
+    stored = {
+        path.parent for pattern in ("*/info.json", "*/*-images.npy", "*/shards.json") for path in folder.glob(pattern)
+    }
     sets = sorted(stored.difference(left))
     faults = [f"{path} {fault}" for path in sets if (fault := _fault_of(path))]
     if faults:
@@ -103,8 +105,11 @@ def _fault_of(folder: Path) -> str | None:
     from digitnet.data.cache import read_stored
     from digitnet.data.digits import fingerprint
     from digitnet.data.mnist import FINGERPRINTS
+    from digitnet.data.shard_set import INFO, read_unpacked
 
     try:
+        if (folder / INFO).exists():  # of any size, which would take its time to read
+            return None if read_unpacked(folder.name, folder) else "cannot be read"
         parts = read_stored(folder)
         if parts is None:
             return "cannot be read"

@@ -69,7 +69,7 @@ def image(
 def _predict(classifier: Classifier, file: Path) -> Prediction:
     """Read the digit of one picture; what was turned away is explained all the same, and said."""
     from digitnet.console.notes import note
-    from digitnet.predictor import Unreadable
+    from digitnet.sources import Unreadable
 
     (answer,) = classifier.predict_files([file], show=True)
     if isinstance(answer, Unreadable):
