@@ -201,7 +201,7 @@ def test_pictures_are_told_by_their_names_and_hidden_ones_are_none(tmp_path):
         ("2.json", b"{}"),
         ("../3.gif", b"3"),
     ]
-    path = shard(tmp_path, packed(members)[:-10_000])
+    path = shard(tmp_path, packed(members, "ustar")[: 11 * 512])
     *pictures, fault = read_shard(path)
     assert [picture.path for picture in pictures] == [f"{path}/1.png", f"{path}/d/2.JPG", f"{path}/../3.gif"]
     assert all(isinstance(picture, Packed) for picture in pictures)
