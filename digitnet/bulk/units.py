@@ -9,7 +9,7 @@ from pathlib import Path
 
 from digitnet.inputs import unpack
 from digitnet.shards import is_shard_name
-from digitnet.sources import Source, Unreadable, path_of
+from digitnet.sources import Packed, Source, Unreadable, path_of
 
 UNIT_PICTURES = 10_000
 DIGEST_DIGITS = 8
@@ -18,39 +18,22 @@ DIGEST_DIGITS = 8
 class Unit:
     """A tar shard, or consecutive pictures of folders, files and stdin; to be gone through once, in its turn."""
 
-    def __init__(self, first: Source, ahead: Iterator[Source | None], returned: list[Source]) -> None:
-        """Begin a unit.
-
-        Args:
-            first: Its first picture, or the shard that it is.
-            ahead: What comes after that.
-            returned: Takes what was drawn from there, and is the next unit's.
-        """
-        self._first = first
-        self._places = iter([first]) if _is_shard(first) else _until_shard(first, ahead, returned)
+    def __init__(self, name: str, places: Iterator[Source | None]) -> None:
+        """Begin a unit of a name for people, and of the shard or the pictures in it."""
+        self._name = name
+        self._places = places
         self._hash = hashlib.sha256()
 
     def __str__(self) -> str:
         """Name it for people."""
-        return path_of(self._first) if _is_shard(self._first) else f"the pictures from {path_of(self._first)} on"
+        return self._name
 
     def sources(self) -> Iterator[Source | Unreadable | None]:
         """Go through its pictures; None says that the next may be long in coming."""
-        return unpack(self._noted())
+        return unpack(self.places())
 
-    @property
-    def digest(self) -> str:
-        """A hash of the names of its pictures, or of a shard's name and size, in 8 hex digits; goes to its end."""
-        for _ in self._noted():
-            pass
-        return self._hash.hexdigest()[:DIGEST_DIGITS]
-
-    def pass_over(self) -> None:
-        """Go to its end."""
-        for _ in self._places:
-            pass
-
-    def _noted(self) -> Iterator[Source | None]:
+    def places(self) -> Iterator[Source | None]:
+        """Go through its pictures, or give the shard that it is, unread."""
         for place in self._places:
             if place is not None:
                 self._hash.update(os.fsencode(path_of(place)) + b"\0")
@@ -58,31 +41,43 @@ class Unit:
                     self._hash.update(str(_size(place)).encode())
             yield place
 
+    @property
+    def digest(self) -> str:
+        """A hash of the names of its pictures, or of a shard's name and size, in 8 hex digits; goes to its end."""
+        for _ in self.places():
+            pass
+        return self._hash.hexdigest()[:DIGEST_DIGITS]
+
 
 def units(places: Iterator[Source | None]) -> Iterator[Unit]:
     """Put what inputs name into units; each is gone to its end before the next begins."""
-    returned: list[Source] = []
-    while (
-        first := returned.pop() if returned else next((place for place in places if place is not None), None)
-    ) is not None:
-        unit = Unit(first, places, returned)
-        yield unit
-        unit.pass_over()
+    returned: list[Source] = []  # what was drawn to see that a unit ends before it
+    while (first := returned.pop() if returned else _next(places)) is not None:
+        if _is_shard(first):
+            yield Unit(path_of(first), iter([first]))
+        else:
+            rest = _until_shard(first, places, returned)
+            yield Unit(f"the pictures from {path_of(first)} on", rest)
+            for _ in rest:
+                pass
 
 
-def _until_shard(first: Source, ahead: Iterator[Source | None], returned: list[Source]) -> Iterator[Source | None]:
+def _next(places: Iterator[Source | None]) -> Source | None:
+    return next((place for place in places if place is not None), None)
+
+
+def _until_shard(first: Source, places: Iterator[Source | None], returned: list[Source]) -> Iterator[Source | None]:
     yield first
     count = 1
-    while count < UNIT_PICTURES:
-        try:
-            place = next(ahead)
-        except StopIteration:
-            return
+    while count < UNIT_PICTURES and (place := next(places, _END)) is not _END:
         if place is not None and _is_shard(place):
             returned.append(place)
             return
         yield place
         count += place is not None
+
+
+_END = Packed(path="", data=b"")  # behind the last picture
 
 
 def _is_shard(place: Source) -> bool:
@@ -91,6 +86,6 @@ def _is_shard(place: Source) -> bool:
 
 def _size(place: Source) -> int | None:
     try:
-        return os.stat(path_of(place)).st_size  # noqa: PTH116
+        return os.stat(path_of(place)).st_size  # noqa: PTH116 (Path.stat is slower)
     except (OSError, ValueError):  # reading it will say what is wrong
         return None
