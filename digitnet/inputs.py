@@ -15,9 +15,7 @@ from digitnet.bombs import MAX_BYTES
 from digitnet.decoding import is_picture_name, walk_files
 from digitnet.errors import DataError, PictureError, UsageError
 from digitnet.shards import is_shard_name, read_members
-from digitnet.sources import Packed, Source, Unreadable
-
-STDIN = "-"
+from digitnet.sources import STDIN, Packed, Source, Unreadable
 
 # How the files begin that Pillow is asked to read (see decoding.py); no list of names begins so.
 _PICTURE = re.compile(

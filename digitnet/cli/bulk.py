@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from digitnet import __version__
-from digitnet.errors import PictureError
+from digitnet.bulk.counts import Counts
+from digitnet.console.bulk import bulk_summary
+from digitnet.errors import DataError, PictureError, UsageError
+from digitnet.sources import STDIN, Unreadable
 
 if TYPE_CHECKING:
-    from digitnet.bulk.counts import Counts
+    from digitnet.bulk.together import Together
+    from digitnet.bulk.units import Unit
     from digitnet.bulk.work import Answer, Reader
     from digitnet.predictor import Classifier
 
@@ -25,71 +28,124 @@ TOLD_ERRORS = 20  # of what may be a million, all of which are in the parts
 
 
 def predict_in_bulk(
-    classifier: Classifier, inputs: list[str], folder: Path, *, top_k: int, number: bool, reject_rate: float
+    classifier: Classifier,
+    inputs: list[str],
+    folder: Path,
+    asked: dict[str, Any],
+    world: Together,
+    *,
+    restarts: int = 0,
 ) -> Counts:
-    """Write what is missing of the answers, and say what all of them came to.
+    """Write what is missing of the answers, together with the other processes of the launch, and say what all came to.
+
+    Args:
+        classifier: What reads the pictures.
+        inputs: As they were typed.
+        folder: Where the parts go.
+        asked: The options that answers depend on: top_k, number and reject_rate.
+        world: The processes of the launch.
+        restarts: How often the launcher has started them anew.
 
     Raises:
         UsageError: The folder is none, or holds something else.
         DataError: The inputs are no longer those of the parts that are done.
         PictureError: There is nothing to read.
     """
+    from digitnet.bulk.parts import begin, clear
+    from digitnet.reports import answer_report
+
+    if STDIN in inputs and restarts:
+        raise UsageError("a list on stdin comes but once: start the same command again, with the list; parts are kept")
+    made_of = _made_of(classifier, inputs, asked)
+    with _filled(folder, world):
+        if world.is_first:
+            begin(folder, made_of)
+            clear(folder)
+        started = time.monotonic()
+        read, report = _reader(classifier, asked), partial(answer_report, top_k=asked["top_k"])
+        here, units = _work(inputs, folder, read, report, world)
+        everywhere = sum(world.gather(here))
+        totals = world.broadcast(_merge(folder, made_of, units) if world.is_first else Counts())
+    if world.is_first:
+        typer.echo(bulk_summary(folder, units, totals, everywhere, time.monotonic() - started))
+    return totals
+
+
+@contextmanager
+def _filled(folder: Path, world: Together) -> Iterator[None]:
+    """Make a folder, keep other launches out of it, and say, where a person ends this one, what is left."""
     from digitnet.atomic import check_folder
-    from digitnet.bulk.parts import SUMMARY, begin, clear, find_done, read_counts, write_json
-    from digitnet.console.bulk import bulk_summary
+    from digitnet.console.notes import note
     from digitnet.runs import locked
 
     check_folder(folder, "--output")
     folder.mkdir(parents=True, exist_ok=True)
-    settings = {"top_k": top_k, "number": number, "reject_rate": reject_rate}
-    made_of = _made_of(classifier, inputs, settings)
-    with locked(folder, "filled"), _last_words(folder):
-        begin(folder, made_of)
-        clear(folder)
-        started = time.monotonic()
-        here, units = _work(classifier, inputs, folder, top_k, number, reject_rate)
-        done = find_done(folder)
-        totals = read_counts(folder, done)
-        if not totals.inputs:
-            raise PictureError("the list on stdin is empty")
-        write_json(folder / SUMMARY, {**made_of, "units": units, **totals.to_dict()})
-    typer.echo(bulk_summary(folder, units, totals, here, time.monotonic() - started))
-    return totals
+    try:
+        with locked(folder, "filled") if world.is_first else nullcontext():
+            yield
+    except KeyboardInterrupt:
+        if world.is_first:
+            note(f"The parts that are whole are kept in {folder}; the same command goes on with what is missing.")
+        raise
 
 
 def _work(
-    classifier: Classifier, inputs: list[str], folder: Path, top_k: int, number: bool, reject_rate: float
+    inputs: list[str], folder: Path, read: Reader, report: Callable[[Answer], object], world: Together
 ) -> tuple[int, int]:
-    """Do the units that are missing; return how many inputs were read, and how many units there are."""
-    from digitnet.assignment import Share, left
+    """Do units that are missing; return how many inputs were read here, and how many units there are."""
+    from digitnet.assignment import Share
     from digitnet.bulk.parts import find_done
-    from digitnet.bulk.units import units
     from digitnet.bulk.work import do_unit
     from digitnet.console.notes import note
-    from digitnet.inputs import expand
-    from digitnet.reports import answer_report
 
-    if done := find_done(folder):
+    done = world.broadcast(find_done(folder) if world.is_first else {})  # for which the others wait
+    if done and world.is_first:
         note(f"{len(done):,} {'part is' if len(done) == 1 else 'parts are'} there already.")
-    share = Share(units(expand(inputs)), count(), done)
-    read, report = _reader(classifier, number, reject_rate), partial(answer_report, top_k=top_k)
+    share = Share(_units(inputs, world), world.tickets("units"), done)
     here = 0
     with _watching() as seen:
         for place, unit in share:
             here += do_unit(place, unit, folder, read, report, seen).inputs
-    left(find_done(folder), share.seen)
     return here, share.seen
 
 
-def _reader(classifier: Classifier, number: bool, reject_rate: float) -> Reader:
+def _units(inputs: list[str], world: Together) -> Iterator[Unit]:
+    """Walk the inputs, unit by unit; what is on stdin comes from the first process."""
+    from digitnet.bulk.lists import posted_units, start_posting
+    from digitnet.bulk.units import units
+    from digitnet.inputs import expand
+
+    if world.store is None or STDIN not in inputs:
+        return units(expand(inputs))
+    if world.is_first:
+        start_posting(world.store, expand(inputs), world.size)
+    return posted_units(world.store)
+
+
+def _merge(folder: Path, made_of: dict[str, Any], units: int) -> Counts:
+    """Add up the counts of all units, each once, and write the summary."""
+    from digitnet.assignment import left
+    from digitnet.bulk.parts import SUMMARY, find_done, read_counts, write_json
+
+    done = find_done(folder)
+    if missing := left(done, units):
+        raise DataError(f"{folder} lacks {len(missing)} of {units} parts: other processes of this launch do not see it")
+    totals = read_counts(folder, done)
+    if not totals.inputs:
+        raise PictureError("the list on stdin is empty")
+    write_json(folder / SUMMARY, {**made_of, "units": units, **totals.to_dict()})
+    return totals
+
+
+def _reader(classifier: Classifier, asked: dict[str, Any]) -> Reader:
     from digitnet.numbers import read_numbers
 
-    if number:
-        return partial(read_numbers, classifier, reject_rate=reject_rate)
-    return partial(classifier.predict_files, reject_rate=reject_rate)
+    if asked["number"]:
+        return partial(read_numbers, classifier, reject_rate=asked["reject_rate"])
+    return partial(classifier.predict_files, reject_rate=asked["reject_rate"])
 
 
-def _made_of(classifier: Classifier, inputs: list[str], settings: dict[str, Any]) -> dict[str, Any]:
+def _made_of(classifier: Classifier, inputs: list[str], asked: dict[str, Any]) -> dict[str, Any]:
     """Describe all that the answers depend on, but for the pictures themselves and the device."""
     from digitnet.bulk.units import UNIT_PICTURES
 
@@ -99,7 +155,7 @@ def _made_of(classifier: Classifier, inputs: list[str], settings: dict[str, Any]
     return {
         "digitnet": __version__,
         "network": network,
-        **settings,
+        **asked,
         "precision": precision,
         "unit_pictures": UNIT_PICTURES,
         "inputs": inputs,
@@ -110,7 +166,6 @@ def _made_of(classifier: Classifier, inputs: list[str], settings: dict[str, Any]
 def _watching() -> Iterator[Any]:
     """Count answers in a terminal, and tell of the first that could not be read."""
     from digitnet.console.notes import counting, note
-    from digitnet.sources import Unreadable
 
     told = 0
     with counting("pictures") as count_one:
@@ -123,15 +178,3 @@ def _watching() -> Iterator[Any]:
                 note(f"error: {answer.error}" if told <= TOLD_ERRORS else "Further errors are told in the parts alone.")
 
         yield seen
-
-
-@contextmanager
-def _last_words(folder: Path) -> Iterator[None]:
-    """Say, where a person ends it, what is left of it."""
-    from digitnet.console.notes import note
-
-    try:
-        yield
-    except KeyboardInterrupt:
-        note(f"The parts that are whole are kept in {folder}; the same command goes on with what is missing.")
-        raise

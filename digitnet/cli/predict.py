@@ -81,6 +81,7 @@ def predict(
     form: Form = "json" if json_ else "jsonl" if jsonl else "csv" if csv else "text"
 
     from digitnet import reports
+    from digitnet.bulk.together import Alone
     from digitnet.console.notes import counting, note, note_checkpoint
     from digitnet.device import choose_device, choose_precision, keep_freed_memory
     from digitnet.predictor import Classifier
@@ -91,7 +92,8 @@ def predict(
     classifier = Classifier.load(checkpoint, place, choose_precision(precision, place))
     note_checkpoint(classifier)
     if output is not None:
-        totals = predict_in_bulk(classifier, inputs, output, top_k=top_k, number=number, reject_rate=rate)
+        asked = {"top_k": top_k, "number": number, "reject_rate": rate}
+        totals = predict_in_bulk(classifier, inputs, output, asked, Alone())
         _end(totals.errors, totals.turned_away if fail_on_reject else 0)
         return
     print_answer = _printer(form, top_k, number)
