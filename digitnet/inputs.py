@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from glob import glob, has_magic
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import cast
 
 from digitnet.bombs import MAX_BYTES
@@ -57,7 +57,7 @@ def unpack(places: Iterable[Source | None]) -> Iterator[Source | Unreadable | No
 def read_shard(path: Path) -> Iterator[Packed | Unreadable]:
     """Read the pictures in a shard, which are told by their names, in its order."""
     try:
-        for member in read_members(path, lambda name: is_picture_name(PurePosixPath(name))):
+        for member in read_members(path, is_picture_name):
             picture = Packed(path=f"{path}/{member.name}", data=member.data)
             yield _unreadable(picture.path, member.fault) if member.fault else picture
     except DataError as error:
