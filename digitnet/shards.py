@@ -24,6 +24,8 @@ MAX_RATIO = 200  # of a packed shard's bytes to those in its file,
 FREE_BYTES = 1_000_000_000  # beyond so many: seconds of work, whatever they hold
 
 _BLOCK = 512
+_OCTAL = frozenset(b"01234567")
+_RECORDS = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
 _STEP = 1 << 20
 _SPARSE_MORE, _EXTENSION_MORE = 482, 504  # where GNU tar says that a list of holes goes on in a further block
 
@@ -174,10 +176,6 @@ def _header(block: bytes) -> tarfile.TarInfo:
         info.size = int(size, 8)
         return info
     return tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
-
-
-_OCTAL = frozenset(b"01234567")
-_RECORDS = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
 
 
 def _records(data: bytes) -> Iterator[tuple[str, bytes]]:

@@ -81,6 +81,7 @@ def assert_whole(expected):
     assert (found["inputs"], found["answered"], found["turned_away"], found["errors"]) == (
         len(expected), len(accepted), len(read) - len(accepted), len(expected) - len(read))  # fmt: skip
     assert found["digits"] == {str(digit): sum(a["digit"] == digit for a in accepted) for digit in range(10)}
+    assert found["made_of"] == {k: v for k, v in json.loads((OUT / "bulk.json").read_text()).items() if k != "format"}
     assert found["units"] == len(parts()) == len(list(OUT.glob("part-*-*.json")))
     assert not list(OUT.glob(".*.part"))
 

@@ -133,7 +133,7 @@ def _merge(folder: Path, made_of: dict[str, Any], units: int) -> Counts:
     totals = read_counts(folder, done)
     if not totals.inputs:
         raise PictureError("the list on stdin is empty")
-    write_json(folder / SUMMARY, {**made_of, "units": units, **totals.to_dict()})
+    write_json(folder / SUMMARY, {"units": units, **totals.to_dict(), "made_of": made_of})
     return totals
 
 
