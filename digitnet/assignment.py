@@ -37,6 +37,8 @@ class Unit(Protocol):
 
 UnitT = TypeVar("UnitT", bound=Unit)
 
+_ADVICE = "name another folder by --output"
+
 
 class Share(Generic[UnitT]):
     """The units that one worker of a launch is to do, with their numbers; to be gone through once."""
@@ -73,7 +75,9 @@ class Share(Generic[UnitT]):
             elif before == unit.digest:
                 self.found_done += 1
             else:
-                raise DataError(f"the inputs have changed: unit {number} was done, and {unit} is another one")
+                raise DataError(
+                    f"the inputs have changed: unit {number} was done, and {unit} is another one; {_ADVICE}"
+                )
             mine = next(self._tickets)
 
 
@@ -84,5 +88,5 @@ def left(done: Mapping[int, str], count: int) -> list[int]:
         DataError: Units are done that the inputs, which have `count` units, do not hold.
     """
     if surplus := len(done) - sum(number in done for number in range(count)):
-        raise DataError(f"the inputs have changed: they have {count} units, and {surplus} others were done")
+        raise DataError(f"the inputs have changed: they have {count} units, and {surplus} others were done; {_ADVICE}")
     return [number for number in range(count) if number not in done]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from digitnet.errors import UsageError
 
@@ -29,26 +32,48 @@ def write_atomically(path: Path, data: bytes) -> None:
             there, or the new file is whole.
     """
     try:
-        _replace(path, data)
-        _sync_folder(path.parent)
+        with drafting(path.parent, path.name) as draft:
+            draft.stream.write(data)
+            draft.rename(path)
     except OSError as error:  # of which some know the temporary name, and write() and fsync() none
         error.filename, error.filename2 = str(path), None
         raise
 
 
-def _replace(path: Path, data: bytes) -> None:
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=REMNANT, dir=path.parent)
-    temporary = Path(name)
+class Draft:
+    """A file that is being written under a temporary name."""
+
+    def __init__(self, stream: BinaryIO, temporary: Path) -> None:
+        self.stream = stream
+        self._temporary = temporary
+
+    def rename(self, path: Path) -> None:
+        """Flush it to disk, and give it its name in the same folder; nothing more can be written then.
+
+        Raises:
+            OSError: The disk is full, or the folder cannot be written.
+        """
+        self.stream.flush()
+        os.fsync(self.stream.fileno())
+        self.stream.close()  # which Windows wants of what is renamed
+        self._temporary.chmod(0o666 & ~_umask())  # mkstemp's files are for their owner alone
+        self._temporary.replace(path)
+        _sync_folder(path.parent)
+
+
+@contextmanager
+def drafting(folder: Path, stem: str) -> Iterator[Draft]:
+    """Write a file whose name is known only when it is whole; it is gone if it was not given one by then.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    descriptor, name = tempfile.mkstemp(prefix=f".{stem}.", suffix=REMNANT, dir=folder)
     try:
         with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.chmod(0o666 & ~_umask())  # mkstemp's files are for their owner alone
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+            yield Draft(stream, Path(name))
+    finally:
+        Path(name).unlink(missing_ok=True)
 
 
 def remove_remnants(folder: Path) -> None:

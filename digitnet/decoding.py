@@ -5,7 +5,7 @@ import stat
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image, UnidentifiedImageError
@@ -54,9 +54,10 @@ class Opened(NamedTuple):
     """The EXIF orientation that was undone, 1 to 8; 1 is upright."""
 
 
-def is_picture_name(path: PurePath) -> bool:
+def is_picture_name(path: Path | str) -> bool:
     """Say whether a folder's file is to be read, by its name; hidden ones, such as a Mac's ._photo.jpg, are not."""
-    return path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".")
+    name = os.path.basename(path)  # noqa: PTH119 (a shard's members have names, but no paths, which would take longer)
+    return os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES and not name.startswith(".")  # noqa: PTH122
 
 
 def walk_pictures(folder: Path) -> Iterator[Path]:

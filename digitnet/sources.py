@@ -9,6 +9,8 @@ from pathlib import Path
 
 from digitnet.errors import printable
 
+STDIN = "-"  # what a person types for it
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Packed:

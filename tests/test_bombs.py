@@ -16,6 +16,7 @@ from digitnet import bombs
 from digitnet.bombs import count_scans
 from digitnet.decoding import read_picture
 from digitnet.errors import PictureError
+from digitnet.sources import Packed
 
 
 def saved(kind, picture=None, **options):
@@ -58,11 +59,15 @@ def redrawn(scans, **options):
 def refusal(tmp_path, data):
     path = tmp_path / "five"
     path.write_bytes(data)
-    started = time.perf_counter()
-    with pytest.raises(PictureError, match="five") as raised:
-        read_picture(path)
-    assert time.perf_counter() - started < 5
-    return str(raised.value)
+    said = []
+    for source in (path, Packed(path=str(path), data=data)):
+        started = time.perf_counter()
+        with pytest.raises(PictureError, match="five") as raised:
+            read_picture(source)
+        assert time.perf_counter() - started < 5
+        said.append(str(raised.value))
+    assert said[0] == said[1]
+    return said[0]
 
 
 GIF_HEAD = 13 + 3 * (2 << (saved("GIF")[10] & 7))  # header, screen and colours of a GIF

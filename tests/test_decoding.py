@@ -18,6 +18,7 @@ from digitnet import modes
 from digitnet.decoding import PICTURE_SUFFIXES, read_picture, walk_pictures
 from digitnet.errors import PictureError
 from digitnet.pictures import read_digit, to_digit
+from digitnet.sources import Packed
 
 
 class TestFiles:
@@ -26,6 +27,8 @@ class TestFiles:
         picture = drawing().convert("1") if suffix == ".pbm" else drawing()
         path = save(tmp_path, picture.convert("RGB") if suffix == ".webp" else picture, "five" + suffix)
         assert_near(REFERENCE, read_digit(path))
+        packed = read_digit(Packed(path="five", data=path.read_bytes()))
+        np.testing.assert_array_equal(packed, read_digit(path))
 
     @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
     @pytest.mark.parametrize("orientation", range(1, 9))

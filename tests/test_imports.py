@@ -18,6 +18,7 @@ models parallel losses optim metrics stopping state comparison summary capture g
 progress journal
 runs container checkpoint snapshots evaluation suite
 step trainer engine training retraining verification predictor numbers adapting range_test scalars
+bulk.together bulk.units bulk.lists bulk.counts bulk.parts bulk.work
 explain.figures explain.panels explain.trace explain.activity
 explain.unit.units explain.unit.figure explain.unit.activations
 explain.step.calculus explain.step.toy explain.step.rules explain.step.steps explain.step.figures
@@ -30,8 +31,9 @@ explain.evaluation.mistakes explain.evaluation.figures explain.evaluation.page e
 doctor.check doctor.software doctor.machine doctor.files doctor.examination
 console.tables console.notes console.answers console.networks console.evaluations console.verification reports
 console.diagrams console.units console.steps console.explanations console.rates console.epochs console.doctor
+console.bulk
 cli.options cli.train_options cli.configuration cli.launched cli.interruption cli.resuming cli.run_folders
-cli.train cli.adapt cli.eval cli.predict cli.info cli.doctor cli.verify
+cli.train cli.adapt cli.eval cli.bulk cli.predict cli.info cli.doctor cli.verify
 cli.explain.options cli.explain.unit cli.explain.step cli.explain.image
 cli.explain.learning_rate cli.explain.training cli.explain cli
 """
@@ -74,6 +76,7 @@ FREE = {
     "",
     "__main__",
     "data",
+    "bulk",
     "console",
     "doctor",
     *EXPLAIN,

@@ -99,6 +99,29 @@ def test_damage_anywhere_is_an_error_or_nothing_worse(tmp_path_factory, data):
     assert sum(len(member.data) for member in found) <= len(whole)
 
 
+@given(
+    name=st.binary(min_size=1, max_size=110),
+    size=st.integers(0, 8**12),
+    kind=st.sampled_from([tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE]),
+    changes=st.lists(st.tuples(st.integers(0, 511), st.sampled_from(b"\0 /07a\x80\xff")), max_size=3),
+    mend=st.booleans(),
+)
+def test_headers_are_taken_apart_as_tarfile_does(name, size, kind, changes, mend):
+    block = bytearray(header(name.decode("latin-1"), size, kind)[-512:])
+    for place, value in changes:
+        block[place] = value
+    if mend:
+        block[148:156] = b"%06o\0 " % (sum(block[:148]) + 256 + sum(block[156:]))
+    try:
+        expected = tarfile.TarInfo.frombuf(bytes(block), "utf-8", "surrogateescape")
+    except tarfile.TarError as error:
+        with pytest.raises(type(error)):
+            shards._header(bytes(block))
+        return
+    found = shards._header(bytes(block))
+    assert (found.name, found.size, found.type) == (expected.name, expected.size, expected.type)
+
+
 def header(name="5.png", size=0, kind=tarfile.REGTYPE, form="gnu"):
     info = tarfile.TarInfo(name)
     info.size, info.type = size, kind
@@ -201,7 +224,7 @@ def test_pictures_are_told_by_their_names_and_hidden_ones_are_none(tmp_path):
         ("2.json", b"{}"),
         ("../3.gif", b"3"),
     ]
-    path = shard(tmp_path, packed(members)[:-10_000])
+    path = shard(tmp_path, packed(members, "ustar")[: 11 * 512])
     *pictures, fault = read_shard(path)
     assert [picture.path for picture in pictures] == [f"{path}/1.png", f"{path}/d/2.JPG", f"{path}/../3.gif"]
     assert all(isinstance(picture, Packed) for picture in pictures)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from digitnet.cli.bulk import predict_in_bulk
 from digitnet.cli.options import CheckpointOption, DeviceOption, ReadingPrecisionOption, parse_rate, print_json
 from digitnet.config import REJECT_RATE
 from digitnet.errors import PictureError, ThresholdError, UsageError, printable
@@ -27,7 +29,8 @@ def predict(
         list[str],
         typer.Argument(
             metavar="INPUT...",
-            help="Pictures, folders, patterns such as 'scans/*.png', or - for stdin: a list of them, or one picture.",
+            help="Pictures, folders, tar shards, patterns such as 'scans/*.png' or 'train-{000..099}.tar', or - for "
+            "stdin: a list of pictures and shards, or one picture.",
         ),
     ],
     checkpoint: CheckpointOption = None,
@@ -53,6 +56,14 @@ def predict(
             f"0 accepts all that has ink. Left out: {REJECT_RATE:.0%}.",
         ),
     ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Write the answers into DIR as JSON lines, in parts of a tar shard or 10,000 pictures, and print how "
+            "many there are of each kind. The same command once more does what is missing.",
+        ),
+    ] = None,
     fail_on_reject: Annotated[
         bool, typer.Option("--fail-on-reject", help="End with exit code 4 where a picture is turned away.")
     ] = False,
@@ -70,6 +81,7 @@ def predict(
     form: Form = "json" if json_ else "jsonl" if jsonl else "csv" if csv else "text"
 
     from digitnet import reports
+    from digitnet.bulk.together import Alone
     from digitnet.console.notes import counting, note, note_checkpoint
     from digitnet.device import choose_device, choose_precision, keep_freed_memory
     from digitnet.predictor import Classifier
@@ -79,6 +91,11 @@ def predict(
     place = choose_device(device)
     classifier = Classifier.load(checkpoint, place, choose_precision(precision, place))
     note_checkpoint(classifier)
+    if output is not None:
+        asked = {"top_k": top_k, "number": number, "reject_rate": rate}
+        totals = predict_in_bulk(classifier, inputs, output, asked, Alone())
+        _end(totals.errors, totals.turned_away if fail_on_reject else 0)
+        return
     print_answer = _printer(form, top_k, number)
     kept: list[Prediction | NumberPrediction | Unreadable] = []
     failed = rejected = 0
@@ -111,6 +128,9 @@ def _check(given: Mapping[str, Any]) -> None:
         "--csv has no place for what --show adds; give --json or --jsonl, or neither": csv and given["show"],
         "--number gives the likeliest number alone, so --top-k has no meaning with it": number and given["top_k"],
         "--show is for pictures of one digit; --number --json gives a box for each": number and given["show"],
+        "--output writes JSON lines into a folder, so --json, --jsonl, --csv and --show have no meaning with it": (
+            given["output"] is not None and any(given[name] for name in ("json_", "jsonl", "csv", "show"))
+        ),
         # A shell's unset variable; the empty path would be the folder that we are in.
         "one of the inputs is empty": "" in given["inputs"],
     }

@@ -1,0 +1,1 @@
+"""Bulk prediction: many pictures to answers in part files, over several starts and several processes."""
