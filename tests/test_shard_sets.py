@@ -89,6 +89,20 @@ def test_a_set_is_what_its_shards_hold(dataset):
     assert load_digits(dataset, "test").fingerprint == digits.fingerprint  # as of a folder without a test part
 
 
+def test_it_is_unpacked_a_few_at_a_time(dataset, cache_folder, monkeypatch):
+    whole = load_digits(dataset, "train")
+    (path,) = cache_folder.glob("shards-*/")
+    path.rename(cache_folder / "elsewhere")
+    held, stack = [], np.stack
+    monkeypatch.setattr(np, "stack", lambda images: held.append(len(images)) or stack(images))
+    monkeypatch.setattr(shard_set, "PACKED_AT_ONCE", 7)
+    digits = load_digits(dataset, "train")
+    assert held == [7] * 8 + [4]
+    assert torch.equal(digits.images, whole.images)
+    assert torch.equal(digits.targets, whole.targets)
+    assert digits.fingerprint == whole.fingerprint
+
+
 def test_it_is_cut_at_places_all_over_it_and_the_rest_keeps_its_order(dataset):
     train, validation = load_training(dataset)
     kept = spread(60, 6)
