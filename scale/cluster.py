@@ -40,7 +40,7 @@ class Plan:
     nodes: int = 4
     workers: int = 4
     """Of each node."""
-    rate: float = 3_000.0
+    rate: float = 1_000.0
     """Pictures a second that the average worker predicts."""
     worker_spread: float = 0.1
     """Standard deviation of the logarithm of the workers' speeds."""
