@@ -57,18 +57,18 @@ def _measure(options: argparse.Namespace) -> int:
 
 
 def _kill(options: argparse.Namespace) -> int:
-    from scale.kills import kill_bulk, kill_training
+    from scale.kills import Killing, kill_bulk, kill_training
 
+    killing = Killing(processes=options.processes, restarts=options.max_restarts, seed=options.seed)
     shards = Shards(count=options.count, per_shard=options.per_shard, seed=0)
     given = options.shards and options.shards.resolve()
     faults = 0
     for name in options.only or KILLED:
         with tempfile.TemporaryDirectory(prefix="digitnet-scale-") as place:
-            again, folder = options.max_restarts, Path(place)
             found = (
-                kill_training(folder, options.trials, again, options.train.split(), options.seed)
+                kill_training(Path(place), options.trials, options.train.split(), killing)
                 if name == "training"
-                else kill_bulk(folder, given, shards, again, options.network, options.seed)
+                else kill_bulk(Path(place), given, shards, options.network, killing)
             )
         add_results(options.json, f"killed {name}", {"machine": describe(), **found})
         _print({name: found})

@@ -14,7 +14,7 @@ import subprocess
 import tarfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -110,28 +110,44 @@ def launch_and_kill(
         launched.end()
 
 
-def kill_training(folder: Path, trials: int, restarts: int, options: Sequence[str], seed: int) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class Killing:
+    """How workers are killed."""
+
+    processes: int = 2
+    """Of a launch."""
+    restarts: int = 1
+    """How often torchrun is to start them anew; with 0, the command is typed again instead."""
+    seed: int = 0
+    """Which worker is killed, and when exactly."""
+
+    def numbers(self, trial: int) -> random.Random:
+        """Return the random numbers of a trial."""
+        return random.Random(f"{self.seed}/{trial}")
+
+
+def kill_training(folder: Path, trials: int, options: Sequence[str], killing: Killing) -> dict[str, Any]:
     """Train undisturbed, then with a worker killed each time, and compare all that is left of the runs, to the bit."""
     reference = folder / "undisturbed"
-    run_checked(_train(reference, restarts, options), cwd=folder)
+    run_checked(_train(reference, options, killing), cwd=folder)
     epochs = _rows(reference / NAME)
     faults, again_s = [], []
     for trial in range(trials):
         output = folder / f"killed-{trial}"
-        command = _train(output, restarts, options)
+        command = _train(output, options, killing)
         half_way = partial(_is_half_way, output / NAME, epochs)
-        killed = launch_and_kill(command, folder / "log", half_way, random.Random(f"{seed}/{trial}"))
+        killed = launch_and_kill(command, folder / "log", half_way, killing.numbers(trial))
         again_s += [killed.again_s] if killed.again_s is not None else []
-        faults += [f"trial {trial}: {fault}" for fault in _end(killed, command, folder, restarts)]
+        faults += [f"trial {trial}: {fault}" for fault in _end(killed, command, folder, killing)]
         faults += [f"trial {trial}: {fault}" for fault in differences(output / NAME, reference / NAME)]
     tensors = len(load_checkpoint(reference / NAME / BEST).state)
-    found = {"trials": trials, "faults": faults, "again_s": again_s, "restarts": restarts, "tensors": tensors}
+    found = {"trials": trials, "faults": faults, "again_s": again_s, "tensors": tensors, **asdict(killing)}
     return {**found, "epochs": epochs, "options": list(options)}
 
 
-def _train(output: Path, restarts: int, options: Sequence[str]) -> tuple[str, ...]:
+def _train(output: Path, options: Sequence[str], killing: Killing) -> tuple[str, ...]:
     where = ("--output", str(output), "--name", NAME, "--resume", "auto")
-    return torchrun(2, "train", *options, *CPU, *where, restarts=restarts)
+    return torchrun(killing.processes, "train", *options, *CPU, *where, restarts=killing.restarts)
 
 
 def _is_half_way(run: Path, epochs: int) -> bool:
@@ -146,50 +162,49 @@ def _rows(run: Path) -> int:
         return len(list(csv.DictReader(stream)))
 
 
-def _end(killed: Killed, command: Sequence[str], folder: Path, restarts: int) -> list[str]:
+def _end(killed: Killed, command: Sequence[str], folder: Path, killing: Killing) -> list[str]:
     """Look at how a launch ended; where torchrun was not to start its workers anew, type the command again."""
     last = (killed.said.strip().splitlines() or ["nothing"])[-1]
-    if restarts == 0:
+    if killing.restarts == 0:
         run_checked(command, cwd=folder)
         return [] if killed.code else ["ended with exit code 0, although a worker was killed"]
     faults = [f"ended with exit code {killed.code}: {last}"] if killed.code else []
     return faults if killed.again_s is not None else [*faults, "no worker was started anew"]
 
 
-def kill_bulk(
-    folder: Path, shards: Path | None, made: Shards, restarts: int, network: str, seed: int
-) -> dict[str, Any]:
+def kill_bulk(folder: Path, shards: Path | None, made: Shards, network: str, killing: Killing) -> dict[str, Any]:
     """Predict shards, kill a worker half-way, and compare the answers with what is in the shards.
 
     Args:
         folder: Where to work.
         shards: A folder of shards; None writes some.
         made: Those to write.
-        restarts: How often torchrun is to start the workers anew; 0 types the command again instead.
         network: The network to predict with.
-        seed: Which worker is killed, and when exactly.
+        killing: How the worker is killed.
     """
     if shards is None:
         write_shards(made, shards := folder / "shards", 1)
     paths, output = sorted(shards.glob("*.tar")), folder / "answers"
     options = ("--checkpoint", network, *CPU, "--output", str(output))
-    command = torchrun(2, "predict", *options, *map(str, paths), restarts=restarts)
+    command = torchrun(killing.processes, "predict", *options, *map(str, paths), restarts=killing.restarts)
+    kept: dict[Path, int] = {}
+
+    def is_half_way() -> bool:
+        kept.update({path: path.stat().st_mtime_ns for path in output.glob("part-*.json")})
+        return len(kept) >= len(paths) // 2
+
     started_s = time.monotonic()
-    killed = launch_and_kill(
-        command, folder / "log", lambda: len(_done(output)) >= len(paths) // 2, random.Random(str(seed))
-    )
-    faults = _end(killed, command, folder, restarts)
+    killed = launch_and_kill(command, folder / "log", is_half_way, killing.numbers(0))
+    faults = _end(killed, command, folder, killing)
     elapsed_s = time.monotonic() - started_s
+    faults += [f"{path.name} was done twice" for path, time_ns in kept.items() if path.stat().st_mtime_ns != time_ns]
     pictures, right, wrong = check_parts(output, paths)
-    summary = json.loads((output / "summary.json").read_text("utf-8"))
-    if summary["inputs"] != pictures:
-        wrong.append(f"summary.json counts {summary['inputs']:,} inputs, the shards hold {pictures:,} pictures")
+    summary = output / "summary.json"
+    counted = json.loads(summary.read_text("utf-8"))["inputs"] if summary.exists() else 0
+    if counted != pictures:
+        wrong.append(f"the summary counts {counted:,} inputs, the shards hold {pictures:,} pictures")
     found = {"shards": len(paths), "pictures": pictures, "right": right, "elapsed_s": elapsed_s, "network": network}
-    return {**found, "faults": [*faults, *wrong], "restarts": restarts, "again_s": killed.again_s}
-
-
-def _done(output: Path) -> list[Path]:
-    return list(output.glob("part-*.json"))
+    return {**found, "faults": [*faults, *wrong], "again_s": killed.again_s, **asdict(killing)}
 
 
 def check_parts(output: Path, shards: Sequence[Path]) -> tuple[int, int, list[str]]:

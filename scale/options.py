@@ -140,6 +140,7 @@ def _add_kill(commands: Commands) -> argparse.ArgumentParser:
     parser = commands.add_parser("kill", help="kill a worker half-way, and compare what comes of it")
     add = parser.add_argument
     add("--only", action="append", choices=KILLED, help="this alone; repeatable")
+    add("--processes", type=_count, default=2, metavar="N", help="of a launch; left out: %(default)s")
     add("--trials", type=_count, default=3, metavar="N", help="of training; left out: %(default)s")
     add("--train", default=TRAIN, metavar="OPTIONS", help="what to train, as options; left out: '%(default)s'")
     add("--shards", type=Path, metavar="DIR", help="to predict; left out: some are written")
