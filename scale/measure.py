@@ -29,8 +29,8 @@ class Sizes:
     epochs: int = 4
     networks: tuple[str, ...] = ("pretrained-cnn", "pretrained-mlp")
     short: int = 20_000
-    long: int = 100_000
-    per_shard: int = 10_000
+    long: int = 60_000
+    per_shard: int = 5_000
     pictures: int = 5_000
 
 

@@ -3,16 +3,21 @@
 import io
 import json
 import random
+import re
+import shlex
 import sys
 import tarfile
 import time
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
+from torch.distributed.run import get_args_parser
 
 from benchmarks.measure import BenchmarkError, Ended, run_checked
 from digitnet.assignment import Share
+from digitnet.cli import app
 from digitnet.data.strokes import draw_strokes
 from digitnet.errors import DataError
 from scale import launches, measure
@@ -22,6 +27,7 @@ from scale.document import PAGE, RESULTS, block, measured_rate, renewed
 from scale.kills import check_parts, launch_and_kill, read_labels
 from scale.launches import Launch
 from scale.measure import ONE, SINGLE, TWO, Sizes
+from scale.options import parse
 from scale.parts import measure_parts
 from scale.results import add_results, read_results
 from scale.simulation import simulate, table, to_dict
@@ -324,6 +330,27 @@ def test_the_simulation_on_the_page_is_what_the_assignment_does_now():
     (stored, *_), _, *_ = rows
     plan = {name: float("inf") if value is None else value for name, value in stored["plan"].items()}
     assert json.loads(json.dumps(to_dict(simulate(Plan(**plan), stored["mode"])))) == stored
+
+
+def typed_commands():
+    """List the command lines on the page, in words."""
+    for text in re.findall(r"```sh\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL):
+        yield from map(shlex.split, text.replace("\\\n", " ").splitlines())
+
+
+def test_commands_on_the_page_are_as_the_programs_take_them():
+    kinds = set()
+    for program, *words in typed_commands():
+        kinds.add(program)
+        if program == "./scripts/scale":
+            parse(words, dict.fromkeys(("shards", "simulate", "measure", "kill", "docs")), "")
+            continue
+        launched = get_args_parser().parse_args(words if program == "torchrun" else ["-m", "digitnet", *words])
+        assert (launched.module, launched.training_script) == (True, "digitnet")
+        name, *options = launched.training_script_args
+        known = {name for parameter in typer.main.get_command(app).commands[name].params for name in parameter.opts}
+        assert {word for word in options if word.startswith("--")} <= known
+    assert kinds == {"torchrun", "digitnet", "./scripts/scale"}
 
 
 def test_figures_typed_by_hand_are_noticed():
