@@ -50,7 +50,7 @@ def _measure(options: argparse.Namespace) -> int:
     measures = {"training": measure_training, "bulk": measure_bulk, "parts": measure_parts}
     for name in options.only or MEASURED:
         with tempfile.TemporaryDirectory(prefix="digitnet-scale-") as place:
-            found = {"machine": describe(), **measures[name](sizes, Path(place))}
+            found = {"machine": _machine(), **measures[name](sizes, Path(place))}
         add_results(options.json, name, found)
         _print({name: found})
     return 0
@@ -64,16 +64,23 @@ def _kill(options: argparse.Namespace) -> int:
     given = options.shards and options.shards.resolve()
     faults = 0
     for name in options.only or KILLED:
+        machine = _machine()
         with tempfile.TemporaryDirectory(prefix="digitnet-scale-") as place:
             found = (
                 kill_training(Path(place), options.trials, options.train.split(), killing)
                 if name == "training"
                 else kill_bulk(Path(place), given, shards, options.network, killing)
             )
-        add_results(options.json, f"killed {name}", {"machine": describe(), **found})
+        add_results(options.json, f"killed {name}", {"machine": machine, **found})
         _print({name: found})
         faults += len(found["faults"])
     return 1 if faults else 0
+
+
+def _machine() -> dict[str, Any]:
+    """Describe the machine, before anything of ours makes it busy."""
+    found = describe()
+    return {name: found[name] for name in ("processor", "cores", "memory_mb", "busy", "python", "commit")}
 
 
 def _docs(options: argparse.Namespace) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -59,15 +59,19 @@ def measure_parts(sizes: Sizes, folder: Path) -> dict[str, Any]:
     }
 
 
-def _with_the_rest(found: dict[str, Figure], networks: Iterable[str]) -> dict[str, Figure]:
-    """Replace decoding with preparing by preparing alone, and add what the whole takes beside its parts."""
-    found["prepare"] = difference("prepare", found.pop("decode and prepare"), found["decode"])
+def _with_the_rest(found: Mapping[str, Figure], networks: Iterable[str]) -> dict[str, Figure]:
+    """Tell preparing from decoding, and add what the whole takes beside its parts."""
+    preparing = difference("prepare", found["decode and prepare"], found["decode"])
+    common = {"read the shard": found["read the shard"], "decode": found["decode"], "prepare": preparing}
+    common["write"] = found["write"]
+    parts = dict(common)
     for name in networks:
-        rest = found[f"all, {name}"]
-        for part in ("read the shard", "decode", "prepare", f"network, {name}", "write"):
-            rest = difference(f"the rest, {name}", rest, found[part])
-        found[f"the rest, {name}"] = rest
-    return found
+        network, rest, whole = (f"{part}, {name}" for part in ("network", "the rest", "all"))
+        left = found[whole]
+        for part in (*common.values(), found[network]):
+            left = difference(rest, left, part)
+        parts |= {network: found[network], rest: left, whole: found[whole]}
+    return parts
 
 
 def _write_shard(sizes: Sizes, folder: Path) -> Path:
