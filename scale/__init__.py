@@ -1,0 +1,1 @@
+"""What digitnet needs and withstands on many processes: shards to try it on, a simulation, measurements and kills."""
