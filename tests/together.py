@@ -17,7 +17,7 @@ from digitnet.engine import fit
 from digitnet.models import build_model
 from digitnet.progress import EpochResult, StateResult, StepResult
 from digitnet.state import TrainingState, hash_tensors
-from digitnet.trainer import Trainer
+from digitnet.trainer import Trainer, epoch_batches
 
 MLP = MLPConfig(hidden_sizes=(16,))
 NORM = MLPConfig(hidden_sizes=(16,), batch_norm=True, dropout=0.2)
@@ -86,9 +86,14 @@ def seen_by(world):
     data = digits(53)
     trainer = Trainer(build_model(MLP), data, None, RULE, torch.float32, None, Watched(**vars(world)))
     trainer._begin(1)
-    for step, batch in enumerate(trainer._batches(1), start=1):
+    for step, batch in enumerate(batches_of(trainer), start=1):
         trainer._take_step(step, batch, FakeStopping(), None)
     return seen
+
+
+def batches_of(trainer):
+    """Return the batches of the first epoch, as the trainer makes them."""
+    return trainer._batches(epoch_batches(53, 1, RULE), 1, 0)
 
 
 class FakeStopping:
@@ -126,7 +131,7 @@ def sent(world):
     trainer._shared.register_comm_hook(None, hook)
     torch.distributed.all_reduce = counting
     trainer._begin(1)
-    trainer._take_step(1, trainer._batches(1)[0], FakeStopping(), None)
+    trainer._take_step(1, next(batches_of(trainer)), FakeStopping(), None)
     torch.distributed.all_reduce = reduce
     return sum(counted)
 
