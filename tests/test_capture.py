@@ -9,7 +9,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from digitnet import capture, trainer
+from digitnet import capture, stepper
 from digitnet.capture import WARM_UP, CapturedStep
 from digitnet.config import CNNConfig, MLPConfig, TrainConfig
 from digitnet.data.digits import Digits
@@ -187,8 +187,8 @@ def rates_in_tensors(monkeypatch):
             group["lr"] = torch.tensor(group["lr"])
         return optimizer
 
-    build_optimizer = trainer.build_optimizer
-    monkeypatch.setattr(trainer, "build_optimizer", build)
+    build_optimizer = stepper.build_optimizer
+    monkeypatch.setattr(stepper, "build_optimizer", build)
 
 
 def capture_all_steps(monkeypatch):
@@ -196,10 +196,10 @@ def capture_all_steps(monkeypatch):
 
     def init(self, *arguments):
         plain(self, *arguments)
-        self._run_step = CapturedStep(self._step, [self._noise])
+        self._run = CapturedStep(self._step, [self._noise])
 
-    plain = trainer.Trainer.__init__
-    monkeypatch.setattr(trainer.Trainer, "__init__", init)
+    plain = stepper.Stepper.__init__
+    monkeypatch.setattr(stepper.Stepper, "__init__", init)
 
 
 @pytest.mark.usefixtures("rates_in_tensors")
@@ -264,7 +264,7 @@ def test_captured_training_is_training(monkeypatch, model_config, changes, dtype
     config = TrainConfig(**{**vars(CONFIG), **changes})
     captured = numbers(trained(model_config, config, "cuda", dtype, others=others)[0])
     with monkeypatch.context() as patch:
-        patch.setattr(trainer, "CapturedStep", lambda step, _: step)
+        patch.setattr(stepper, "CapturedStep", lambda step, _: step)
         plain = numbers(trained(model_config, config, "cuda", dtype, others=others)[0])
     seed_1 = TrainConfig(**{**vars(config), "seed": 1})
     other = numbers(trained(model_config, seed_1, "cuda", dtype, others=others)[0])

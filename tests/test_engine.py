@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from digitnet import engine, evaluation, stopping, trainer
+from digitnet import engine, evaluation, stepper, stopping, trainer
 from digitnet.config import CNNConfig, MLPConfig, TrainConfig
 from digitnet.data.augment import augment
 from digitnet.data.digits import Digits
@@ -389,7 +389,7 @@ def test_each_epoch_passes_once_over_all_in_an_order_of_its_own(monkeypatch, cou
         seen.append([known[image.mul(255).round().byte().numpy().tobytes()] for image in images])
         return images
 
-    monkeypatch.setattr(trainer, "augment", watch)
+    monkeypatch.setattr(stepper, "augment", watch)
     list(fit(fresh(LINEAR), digits, noise(20, 1), replace(CONFIG, epochs=2), nondigits=others))
     assert len(seen) == 14
     epochs = [[place for batch in part for place in batch] for part in (seen[:7], seen[7:])]

@@ -17,7 +17,7 @@ data.flat data.folder data.labelled data.shard_set data.load data.once
 models parallel losses optim metrics stopping state comparison summary capture gauge rejection calibration
 progress journal
 runs container checkpoint snapshots evaluation suite
-step trainer engine training retraining verification predictor numbers adapting range_test scalars
+step stepper trainer engine training retraining verification predictor numbers adapting range_test scalars
 bulk.together bulk.units bulk.lists bulk.counts bulk.parts bulk.work
 explain.figures explain.panels explain.trace explain.activity
 explain.unit.units explain.unit.figure explain.unit.activations
@@ -64,7 +64,7 @@ PICTURES = [
 STRANGERS = [  # what either of the two need not know of the other
     ({"models", "losses", "optim", "metrics"}, {"data", "models", "losses", "optim", "metrics", "device"}),
     ({"data", *PICTURES}, {"models", "losses", "optim", "metrics", "device", "recipes"}),
-    ({"engine", "trainer", "step"}, {"checkpoint", "runs", "pictures", "recipes"}),
+    ({"engine", "trainer", "stepper", "step"}, {"checkpoint", "runs", "pictures", "recipes"}),
     ({"predictor", "numbers"}, {"training", "recipes", "data"}),
     ({"explain"}, {"training", "adapting", "recipes"}),
     ({"console", "reports"}, {"cli", "training", "console", "reports"}),

@@ -214,7 +214,7 @@ def test_no_network_that_is_not_finite_is_saved(digits, tmp_path, monkeypatch, b
         done = take_step(self, number, *rest)
         if number == 2 * STEPS:
             name = "output.bias" if break_ == "weight" else "running_var"
-            next(v for k, v in self._trained.state_dict().items() if k.endswith(name))[0] = math.inf
+            next(v for k, v in self._stepper.trained.state_dict().items() if k.endswith(name))[0] = math.inf
         return done
 
     take_step = trainer.Trainer._take_step
@@ -229,13 +229,14 @@ def broken_at(step, monkeypatch):
     """Let the loss be no number at a step, each time that it is tried; return the rates it was tried at."""
     tried, take_step = [], trainer.Trainer._take_step
 
-    def take(self, number, batch, *, hashing):
-        take_step(self, number, batch, hashing=hashing)
+    def take(self, number, *rest):
+        done = take_step(self, number, *rest)
         if number == step:
             tried.append(self._rate(number))
             if len(tried) <= broken_at.times:
-                self._loss_sum.fill_(math.nan)
+                self._stepper.loss_sum.fill_(math.nan)
                 self.check(math.nan, number)
+        return done
 
     monkeypatch.setattr(trainer.Trainer, "_take_step", take)
     return tried

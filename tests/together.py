@@ -85,7 +85,7 @@ def seen_by(world):
 
     data = digits(53)
     trainer = Trainer(build_model(MLP), data, None, RULE, torch.float32, None, Watched(**vars(world)))
-    trainer._begin(1)
+    trainer._stepper.begin(1)
     for step, batch in enumerate(batches_of(trainer), start=1):
         trainer._take_step(step, batch, FakeStopping(), None)
     return seen
@@ -93,7 +93,7 @@ def seen_by(world):
 
 def batches_of(trainer):
     """Return the batches of the first epoch, as the trainer makes them."""
-    return trainer._batches(epoch_batches(53, 1, RULE), 1, 0)
+    return trainer._stepper.batches(epoch_batches(53, 1, RULE), 1, 0)
 
 
 class FakeStopping:
@@ -128,9 +128,9 @@ def sent(world):
         return reduce(tensor, **options)
 
     trainer = Trainer(build_model(NORM), digits(53), None, RULE, torch.float32, None, world)
-    trainer._shared.register_comm_hook(None, hook)
+    trainer._stepper._shared.register_comm_hook(None, hook)
     torch.distributed.all_reduce = counting
-    trainer._begin(1)
+    trainer._stepper.begin(1)
     trainer._take_step(1, next(batches_of(trainer)), FakeStopping(), None)
     torch.distributed.all_reduce = reduce
     return sum(counted)
