@@ -11,10 +11,11 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.product import wait_for
-from digitnet import engine, trainer
+from digitnet import engine, stepper
 from digitnet.config import RunConfig
 from digitnet.data.digits import Digits
 from digitnet.data.load import load_training
+from digitnet.data.order import CPU
 from digitnet.device import choose_precision
 from digitnet.models import place
 from digitnet.progress import EpochResult, StepResult
@@ -83,7 +84,7 @@ def flops_per_image(config: RunConfig, data: Data) -> float:
     Convolutions and matrix products count, two operations for each multiply-add; what has neither counts nothing.
     """
     batch = config.train.batch_size
-    few = data.train.take(torch.arange(4 * batch, device=data.train.images.device)).to(trainer.CPU)
+    few = data.train.take(torch.arange(4 * batch, device=data.train.images.device)).to(CPU)
     counts: list[int] = []
     real = train_step
 
@@ -94,7 +95,7 @@ def flops_per_image(config: RunConfig, data: Data) -> float:
         return result
 
     dtype = choose_precision(config.train.precision, data.train.images.device)
-    with patch.object(trainer, "train_step", counted):
-        next(iter(engine.fit(new_model(config, few), few, data.few.to(trainer.CPU), config.train, dtype)))
+    with patch.object(stepper, "train_step", counted):
+        next(iter(engine.fit(new_model(config, few), few, data.few.to(CPU), config.train, dtype)))
     assert sum(counts) > 0, "the loop no longer calls step.train_step, so its operations were not counted"
     return counts[0] / batch

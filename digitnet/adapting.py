@@ -23,6 +23,7 @@ from digitnet.checkpoint import Adaptation, Checkpoint, save_checkpoint
 from digitnet.config import NUM_CLASSES, TrainConfig
 from digitnet.data.digits import Digits
 from digitnet.data.load import add_strokes, load_nondigits
+from digitnet.data.order import CPU
 from digitnet.device import choose_precision, generator
 from digitnet.engine import fit
 from digitnet.errors import CheckpointError
@@ -32,7 +33,6 @@ from digitnet.metrics import Metrics
 from digitnet.models import DigitNet, place
 from digitnet.progress import StepResult
 from digitnet.runs import PRETRAINED, find_checkpoint
-from digitnet.trainer import CPU
 
 OWN_SHARE = 0.1  # of the images trained on, where there are pictures of all ten digits
 # Of the way from the old weights to the fine-tuned ones: the first is taken that forgets nothing, else the last.

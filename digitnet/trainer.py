@@ -28,7 +28,6 @@ from digitnet.state import Position, TrainingState, hash_tensors
 from digitnet.stepper import Stepper
 from digitnet.stopping import Stopping, StopReason
 
-CPU = torch.device("cpu")
 REPORTS_PER_EPOCH = 20  # how often the loss is fetched from the device for the bar
 HASHED_STEPS = (1, 2, 4, 8, 16)  # after which the trained weights are hashed, for others to compare theirs with
 

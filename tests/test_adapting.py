@@ -25,12 +25,12 @@ from digitnet.checkpoint import load_checkpoint
 from digitnet.config import TrainConfig
 from digitnet.data.digits import Digits, fingerprint
 from digitnet.data.load import load_training
+from digitnet.data.order import CPU
 from digitnet.data.strokes import draw_strokes
 from digitnet.errors import CheckpointError
 from digitnet.metrics import Metrics
 from digitnet.recipes import ADAPT
 from digitnet.runs import PRETRAINED, find_checkpoint
-from digitnet.trainer import CPU
 
 WEIGHT = "head.dense1.weight"
 RULE = TrainConfig(**{**ADAPT, "batch_size": 64}, steps=60, learning_rate=1e-2, device="cpu", precision="fp32")
