@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MEETING = timedelta(seconds=45)  # for which they wait for each other: importing PyTorch takes long from a cold disk
-WORKING = timedelta(hours=4)  # for which one may unpack a data set while the others wait; one that dies is known at once
+WORKING = timedelta(hours=4)  # for which one may unpack a data set; one that dies is known of at once
 
 
 @dataclass(frozen=True, kw_only=True)
