@@ -330,3 +330,18 @@ def test_several_processes_need_a_folder_and_say_so_once(run_folder, shards):
     assert [process.returncode for process in ended] == [2, 2]
     told = [line for process in ended for line in process.stderr.splitlines() if line.startswith("error: ")]
     assert told == ["error: several processes write their answers into a folder; name it by --output"]
+
+
+def test_a_list_is_not_read_on_from_where_a_killed_process_had_come(predict, digit_files, monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    said = predict("--output", OUT, "-", input=f"{digit_files[0]}\n", code=2).stderr
+    assert "a list on stdin comes but once" in said
+
+
+def test_large_members_are_held_one_at_a_time_and_stay_in_order(predict, pictures, monkeypatch):
+    monkeypatch.setattr("digitnet.predictor.SMALL_BYTES", 0)
+    ahead = alone(predict, write_shard(Path("a.tar"), pictures))
+    monkeypatch.setattr("digitnet.predictor.HELD_BYTES", 0)
+    held = alone(predict, "a.tar")
+    assert held == near(ahead)
+    assert [answer["path"] for answer in held] == [f"a.tar/{number:06}.png" for number in range(12)]
