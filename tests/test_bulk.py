@@ -10,6 +10,7 @@ import tarfile
 import time
 from pathlib import Path
 
+import launching
 import pytest
 from test_cli import invoke
 
@@ -288,3 +289,59 @@ def test_a_unit_is_digested_without_being_read_and_passed_over_without_being_dig
     assert next(going).digest == next(units.units(iter([None, *paths]))).digest
     assert next(going, None) is None
     assert next(units.units(iter(paths[:6]))).digest != next(units.units(iter(paths))).digest
+
+
+def launched(size, *arguments, **options):
+    """Run predict in so many processes; return how each ended."""
+    return launching.launch(size, "-m", "digitnet", "predict", *arguments, **options)
+
+
+def test_two_processes_do_what_one_does(predict, run_folder, shards):
+    shards[1].write_bytes(shards[1].read_bytes()[:5_000])
+    first, second = launched(2, "--checkpoint", run_folder, "--output", OUT, "shards", "gone.png")
+    assert (first.returncode, second.returncode) == (3, 0), first.stderr + second.stderr
+    assert_whole(alone(predict, "shards", "gone.png", code=3))
+    assert "inputs       24" in first.stdout
+    assert first.stderr.splitlines()[-1] == "error: 2 inputs could not be read"
+    assert (second.stdout, second.stderr) == ("", "")
+    assert "nothing was missing" in predict("--output", OUT, "shards", "gone.png", code=3).stdout
+
+
+@pytest.mark.usefixtures("shards")
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the workers in /proc")
+def test_torchrun_goes_on_after_a_worker_was_killed(predict, run_folder, pictures):
+    for number in range(4, 40):
+        write_shard(Path(f"shards/train-{number:06}.tar"), pictures * 20)
+    arguments = ["digitnet", "predict", "--checkpoint", run_folder, "--output", OUT, "shards"]
+    process = launching.torchrun(2, *arguments, options=["--max-restarts", "1"])
+    deadline = time.monotonic() + 60
+    while len(list(OUT.glob("part-*-*.json"))) < 6 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(children[-1]), signal.SIGKILL)
+    ended = launching.end(process)
+    assert ended.returncode == 0, ended.stderr
+    assert "parts are there already" in ended.stderr
+    assert_whole(alone(predict, "shards"))
+
+
+def test_several_processes_need_a_folder_and_say_so_once(run_folder, shards):
+    ended = launched(2, "--checkpoint", run_folder, shards[0])
+    assert [process.returncode for process in ended] == [2, 2]
+    told = [line for process in ended for line in process.stderr.splitlines() if line.startswith("error: ")]
+    assert told == ["error: several processes write their answers into a folder; name it by --output"]
+
+
+def test_a_list_is_not_read_on_from_where_a_killed_process_had_come(predict, digit_files, monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    said = predict("--output", OUT, "-", input=f"{digit_files[0]}\n", code=2).stderr
+    assert "a list on stdin comes but once" in said
+
+
+def test_large_members_are_held_one_at_a_time_and_stay_in_order(predict, pictures, monkeypatch):
+    monkeypatch.setattr("digitnet.predictor.SMALL_BYTES", 0)
+    ahead = alone(predict, write_shard(Path("a.tar"), pictures))
+    monkeypatch.setattr("digitnet.predictor.HELD_BYTES", 0)
+    held = alone(predict, "a.tar")
+    assert held == near(ahead)
+    assert [answer["path"] for answer in held] == [f"a.tar/{number:06}.png" for number in range(12)]

@@ -18,7 +18,7 @@ models parallel losses optim metrics stopping state comparison summary capture g
 progress journal
 runs container checkpoint snapshots evaluation suite
 step stepper trainer engine training retraining verification predictor numbers adapting range_test scalars
-bulk.together bulk.units bulk.lists bulk.counts bulk.parts bulk.work
+bulk.units bulk.lists bulk.counts bulk.parts bulk.work
 explain.figures explain.panels explain.trace explain.activity
 explain.unit.units explain.unit.figure explain.unit.activations
 explain.step.calculus explain.step.toy explain.step.rules explain.step.steps explain.step.figures

@@ -15,13 +15,13 @@ import typer
 from digitnet import __version__
 from digitnet.bulk.counts import Counts
 from digitnet.console.bulk import bulk_summary
-from digitnet.errors import DataError, PictureError, UsageError
+from digitnet.errors import DataError, LaunchError, PictureError
 from digitnet.sources import STDIN, Unreadable
 
 if TYPE_CHECKING:
-    from digitnet.bulk.together import Together
     from digitnet.bulk.units import Unit
     from digitnet.bulk.work import Answer, Reader
+    from digitnet.distributed import World
     from digitnet.predictor import Classifier
 
 TOLD_ERRORS = 20  # of what may be a million, all of which are in the parts
@@ -32,9 +32,7 @@ def predict_in_bulk(
     inputs: list[str],
     folder: Path,
     asked: dict[str, Any],
-    world: Together,
-    *,
-    restarts: int = 0,
+    world: World,
 ) -> Counts:
     """Write what is missing of the answers, together with the other processes of the launch, and say what all came to.
 
@@ -44,18 +42,18 @@ def predict_in_bulk(
         folder: Where the parts go.
         asked: The options that answers depend on: top_k, number and reject_rate.
         world: The processes of the launch.
-        restarts: How often the launcher has started them anew.
 
     Raises:
         UsageError: The folder is none, or holds something else.
+        LaunchError: A list on stdin cannot be read a second time.
         DataError: The inputs are no longer those of the parts that are done.
         PictureError: There is nothing to read.
     """
     from digitnet.bulk.parts import begin, clear
     from digitnet.reports import answer_report
 
-    if STDIN in inputs and restarts:
-        raise UsageError("a list on stdin comes but once: start the same command again, with the list; parts are kept")
+    if STDIN in inputs and world.launch.restarts:
+        raise LaunchError("a list on stdin comes but once: start the same command again, with the list; parts are kept")
     made_of = _made_of(classifier, inputs, asked)
     with _filled(folder, world):
         if world.is_first:
@@ -66,13 +64,15 @@ def predict_in_bulk(
         here, units = _work(inputs, folder, read, report, world)
         everywhere = sum(world.gather(here))
         totals = world.broadcast(_merge(folder, made_of, units) if world.is_first else Counts())
-    if world.is_first:
+    if world.is_first:  # which speaks for all
+        if not totals.inputs:
+            raise PictureError("the list on stdin is empty")
         typer.echo(bulk_summary(folder, units, totals, everywhere, time.monotonic() - started))
     return totals
 
 
 @contextmanager
-def _filled(folder: Path, world: Together) -> Iterator[None]:
+def _filled(folder: Path, world: World) -> Iterator[None]:
     """Make a folder, keep other launches out of it, and say, where a person ends this one, what is left."""
     from digitnet.atomic import check_folder
     from digitnet.console.notes import note
@@ -90,7 +90,7 @@ def _filled(folder: Path, world: Together) -> Iterator[None]:
 
 
 def _work(
-    inputs: list[str], folder: Path, read: Reader, report: Callable[[Answer], object], world: Together
+    inputs: list[str], folder: Path, read: Reader, report: Callable[[Answer], object], world: World
 ) -> tuple[int, int]:
     """Do units that are missing; return how many inputs were read here, and how many units there are."""
     from digitnet.assignment import Share
@@ -109,7 +109,7 @@ def _work(
     return here, share.seen
 
 
-def _units(inputs: list[str], world: Together) -> Iterator[Unit]:
+def _units(inputs: list[str], world: World) -> Iterator[Unit]:
     """Walk the inputs, unit by unit; what is on stdin comes from the first process."""
     from digitnet.bulk.lists import posted_units, start_posting
     from digitnet.bulk.units import units
@@ -131,8 +131,6 @@ def _merge(folder: Path, made_of: dict[str, Any], units: int) -> Counts:
     if missing := left(done, units):
         raise DataError(f"{folder} lacks {len(missing)} of {units} parts: other processes of this launch do not see it")
     totals = read_counts(folder, done)
-    if not totals.inputs:
-        raise PictureError("the list on stdin is empty")
     write_json(folder / SUMMARY, {"units": units, **totals.to_dict(), "made_of": made_of})
     return totals
 

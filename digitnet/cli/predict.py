@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from digitnet.cli.bulk import predict_in_bulk
+from digitnet.cli.launched import settings_of
 from digitnet.cli.options import CheckpointOption, DeviceOption, ReadingPrecisionOption, parse_rate, print_json
 from digitnet.config import REJECT_RATE
 from digitnet.errors import PictureError, ThresholdError, UsageError, printable
+from digitnet.launch import launch
 
 if TYPE_CHECKING:
     from digitnet.numbers import NumberPrediction
@@ -81,7 +83,6 @@ def predict(
     form: Form = "json" if json_ else "jsonl" if jsonl else "csv" if csv else "text"
 
     from digitnet import reports
-    from digitnet.bulk.together import Alone
     from digitnet.console.notes import counting, note, note_checkpoint
     from digitnet.device import choose_device, choose_precision, keep_freed_memory
     from digitnet.predictor import Classifier
@@ -89,13 +90,19 @@ def predict(
 
     keep_freed_memory()
     place = choose_device(device)
+    if output is not None:
+        from digitnet.distributed import joined
+
+        with joined(settings_of(ctx.params), place.type) as world:
+            classifier = Classifier.load(checkpoint, place, choose_precision(precision, place))
+            note_checkpoint(classifier)
+            asked = {"top_k": top_k, "number": number, "reject_rate": rate}
+            totals = predict_in_bulk(classifier, inputs, output, asked, world)
+        if world.is_first:  # which speaks for all
+            _end(totals.errors, totals.turned_away if fail_on_reject else 0)
+        return
     classifier = Classifier.load(checkpoint, place, choose_precision(precision, place))
     note_checkpoint(classifier)
-    if output is not None:
-        asked = {"top_k": top_k, "number": number, "reject_rate": rate}
-        totals = predict_in_bulk(classifier, inputs, output, asked, Alone())
-        _end(totals.errors, totals.turned_away if fail_on_reject else 0)
-        return
     print_answer = _printer(form, top_k, number)
     kept: list[Prediction | NumberPrediction | Unreadable] = []
     failed = rejected = 0
@@ -130,6 +137,9 @@ def _check(given: Mapping[str, Any]) -> None:
         "--show is for pictures of one digit; --number --json gives a box for each": number and given["show"],
         "--output writes JSON lines into a folder, so --json, --jsonl, --csv and --show have no meaning with it": (
             given["output"] is not None and any(given[name] for name in ("json_", "jsonl", "csv", "show"))
+        ),
+        "several processes write their answers into a folder; name it by --output": (
+            given["output"] is None and launch().size > 1
         ),
         # A shell's unset variable; the empty path would be the folder that we are in.
         "one of the inputs is empty": "" in given["inputs"],
