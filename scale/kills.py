@@ -164,7 +164,8 @@ def _rows(run: Path) -> int:
 
 def _end(killed: Killed, command: Sequence[str], folder: Path, killing: Killing) -> list[str]:
     """Look at how a launch ended; where torchrun was not to start its workers anew, type the command again."""
-    last = (killed.said.strip().splitlines() or ["nothing"])[-1]
+    lines = killed.said.strip().splitlines() or ["nothing was said"]
+    last = ([line for line in lines if line.startswith("error: ")] or lines)[-1]  # torchrun's own come after it
     if killing.restarts == 0:
         run_checked(command, cwd=folder)
         return [] if killed.code else ["ended with exit code 0, although a worker was killed"]
