@@ -351,7 +351,7 @@ def test_commands_on_the_page_are_as_the_programs_take_them():
         name, *options = launched.training_script_args
         known = {name for parameter in typer.main.get_command(app).commands[name].params for name in parameter.opts}
         assert {word for word in options if word.startswith("--")} <= known
-    assert kinds == {"torchrun", "digitnet", "./scripts/scale"}
+    assert kinds == {"torchrun", "digitnet", "./scripts/digitnet", "./scripts/scale"}
 
 
 def test_figures_typed_by_hand_are_noticed():
