@@ -56,8 +56,6 @@ class Share(Generic[UnitT]):
         self._done = done
         self.seen = 0
         """Units walked past so far: when all is gone through, how many there are."""
-        self.found_done = 0
-        """How many of the tickets were for units that are done."""
 
     def __iter__(self) -> Iterator[tuple[int, UnitT]]:
         """Go through them.
@@ -72,11 +70,9 @@ class Share(Generic[UnitT]):
                 continue
             if (before := self._done.get(number)) is None:
                 yield number, unit
-            elif before == unit.digest:
-                self.found_done += 1
-            else:
+            elif before != unit.digest:
                 raise DataError(
-                    f"the inputs have changed: unit {number} was done, and {unit} is another one; {_ADVICE}"
+                    f"the inputs have changed: {unit} stands where another one was done (unit {number}); {_ADVICE}"
                 )
             mine = next(self._tickets)
 

@@ -1,6 +1,6 @@
-"""The processes of a launch, and what they say to each other: all of it by torch.distributed, none of it our own.
+"""The processes of a launch, and what they say to each other, through PyTorch's store and backends.
 
-What the launcher says of this process is in ``launch.py``, training in several processes in ``trainer.py``.
+What the launcher says of this process is in ``launch.py``, a network that several of them train in ``parallel.py``.
 """
 
 from __future__ import annotations
@@ -8,27 +8,35 @@ from __future__ import annotations
 import itertools
 import json
 import platform
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import uuid4
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from digitnet import __version__
-from digitnet.errors import LaunchError, brief
-from digitnet.launch import Launch, launch
+from digitnet.errors import AbsentError, DigitnetError, LaunchError, brief
+from digitnet.launch import Launch, read_launch
 
 if TYPE_CHECKING:
     from torch._C._distributed_c10d import Store
 
 T = TypeVar("T")
 
-MEETING = timedelta(seconds=45)  # for which they wait for each other: importing PyTorch takes long from a cold disk
-WORKING = timedelta(hours=4)  # for which one may unpack a data set; one that dies is known of at once
+MEETING = timedelta(seconds=40)  # for which they wait for each other: importing PyTorch takes long from a cold disk
+CONNECTING = timedelta(seconds=15)  # to the store, which PyTorch tries twice
+WORKING = timedelta(hours=4)  # for which the others wait where one unpacks a data set for them
+ANSWERING = timedelta(minutes=10)  # and where all work: a step takes seconds; one that dies is mostly known of at once
+POLL_S = 0.02
+TOLD_S = 3.0  # for which one process waits to see whether the first says what it has to say, too
+
+_met = False  # whether this process has met the others of its launch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +143,7 @@ def joined(settings: Mapping[str, object], device: str = "cpu") -> Iterator[Worl
     Raises:
         LaunchError: They cannot meet, or do not agree, or one of them is lost later.
     """
-    found = launch()
+    found = read_launch()
     if found.size == 1:
         yield World(launch=found, kept=_open_store(found) if found.agent_serves else None)
         return
@@ -145,13 +153,28 @@ def joined(settings: Mapping[str, object], device: str = "cpu") -> Iterator[Worl
         if device == "cuda":
             torch.cuda.set_device(found.local_rank)
         backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
-        dist.init_process_group(backend, store=store, rank=found.rank, world_size=found.size, timeout=WORKING)
+        dist.init_process_group(backend, store=store, rank=found.rank, world_size=found.size, timeout=ANSWERING)
         yield World(launch=found, store=store, kept=kept if found.agent_serves else None)
+    except DigitnetError as error:
+        error.told = _is_told(found, store, str(error))
+        raise
     except RuntimeError as error:
         if isinstance(error, dist.DistError) or "gloo" in str(error):
             raise LaunchError("another process of this launch has ended, and this one cannot go on alone") from error
         raise
     dist.destroy_process_group()  # not after an error: it would wait for those that have gone
+
+
+def _is_told(found: Launch, store: Store, message: str) -> bool:
+    """Say whether the first process tells of the same error, so that this one need not."""
+    try:
+        if found.is_first:
+            store.set("error", message)
+            return False
+        store.wait(["error"], timedelta(seconds=TOLD_S))
+        return store.get("error").decode() == message
+    except RuntimeError:  # it does not, or has gone
+        return False
 
 
 def _fault_of(device: str, found: Launch) -> str | None:
@@ -173,9 +196,9 @@ def refuse_together(fault: str) -> str | None:
     Returns:
         What this process is to say of it; None where the first one says it.
     """
-    found = launch()
+    found = read_launch()
     told = fault if found.is_first else f"process {found.rank} of {found.size}: {fault}"
-    if not dist.is_available() or dist.is_initialized():
+    if _met or not dist.is_available():
         return told
     try:
         _meet(found, {}, fault)
@@ -193,19 +216,53 @@ def _meet(found: Launch, settings: Mapping[str, object], fault: str | None) -> t
     Raises:
         LaunchError: Not all of them are there, or they do not agree.
     """
+    global _met  # noqa: PLW0603 (a process meets the others of its launch or does not)
+    if not dist.is_available():
+        raise LaunchError("this PyTorch was built without torch.distributed; install another build of it")
     kept = _open_store(found)
-    # What they left in a store that is kept, when they were started before, would be taken for the others'.
-    store: Store = dist.PrefixStore(f"digitnet/{found.restarts}-{found.size}", kept)  # type: ignore[attr-defined]
     names = [f"report/{rank}" for rank in range(found.size)]
+    store: Store = dist.PrefixStore("digitnet", kept)  # type: ignore[attr-defined]
+    report = json.dumps(_report(settings, fault))
     try:
-        store.set(names[found.rank], json.dumps(_report(settings, fault)))
+        store = _welcome(found, store, names, report) if found.is_first else _come(found, store, names, report)
         store.wait(names, MEETING)
         reports = [json.loads(store.get(name)) for name in names]
     except RuntimeError as error:
         raise LaunchError(_absent(found, store, names)) from error
+    _met = True
     _compare(reports, "options")
     kept.set_timeout(WORKING)
     return store, kept
+
+
+# A launcher may keep its store when it starts processes anew, and only it knows how often it did. So the first process
+# makes up a name for each start, and the others ask for it under a name of their own: what is left in the store of
+# starts before answers nobody.
+
+
+def _come(found: Launch, kept: Store, names: Sequence[str], report: str) -> Store:
+    """Ask the first process for the part of the store that is this start's, and report there."""
+    mine = uuid4().hex
+    kept.set(f"come/{found.rank}", mine)
+    kept.wait([f"welcome/{mine}"], MEETING)
+    store: Store = dist.PrefixStore(kept.get(f"welcome/{mine}").decode(), kept)  # type: ignore[attr-defined]
+    store.set(names[found.rank], report)
+    return store
+
+
+def _welcome(found: Launch, kept: Store, names: Sequence[str], report: str) -> Store:
+    """Tell whoever comes which part of the store is this start's, until all have reported there."""
+    start, deadline = uuid4().hex, time.monotonic() + MEETING.total_seconds()
+    store: Store = dist.PrefixStore(start, kept)  # type: ignore[attr-defined]
+    store.set(names[0], report)
+    while not store.check(list(names)) and time.monotonic() < deadline:
+        for rank in range(1, found.size):
+            if not store.check([names[rank]]) and kept.check([f"come/{rank}"]):
+                kept.set(f"welcome/{kept.get(f'come/{rank}').decode()}", start)
+        time.sleep(POLL_S)
+    if not store.check(list(names)):
+        raise LaunchError(_absent(found, store, names))
+    return store
 
 
 def _open_store(found: Launch) -> Store:
@@ -217,13 +274,16 @@ def _open_store(found: Launch) -> Store:
     serves = found.is_first and not found.agent_serves
     try:
         return dist.TCPStore(  # type: ignore[attr-defined]
-            str(found.host), found.port, is_master=serves, timeout=MEETING, wait_for_workers=False, multi_tenant=True
+            str(found.host), found.port, is_master=serves, timeout=CONNECTING, wait_for_workers=False, multi_tenant=True
         )
     except RuntimeError as error:
         place = f"{found.host}:{found.port}"
         if serves:
-            raise LaunchError(f"the first process cannot listen at {place}; choose another MASTER_PORT") from error
-        raise LaunchError(f"nobody answered at {place}, where the processes of this launch were to meet") from error
+            why = brief(str(error).partition("\n")[0], 200)
+            raise LaunchError(
+                f"the first process cannot listen at {place}; choose another MASTER_PORT ({why})"
+            ) from error
+        raise AbsentError(f"nobody answered at {place}, where the processes of this launch were to meet") from error
 
 
 def _absent(found: Launch, store: Store, names: Sequence[str]) -> str:

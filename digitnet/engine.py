@@ -41,7 +41,7 @@ def fit(
     The order of each epoch, its augmentation and its dropout follow from (seed, epoch) alone. After an EpochResult is
     yielded, the model may be saved; it is not touched until the next one is asked for. On a GPU the host waits for the
     device at the end of an epoch only; with ``save_due`` also where a state is due, and where ``HASHED_STEPS`` of the
-    trainer have weights hashed.
+    trainer have weights hashed; where several processes share the work, also to report.
 
     Args:
         model: On the device of the digits. With a weight_average, it gets the mean, and a copy of it is trained.

@@ -9,6 +9,8 @@ class DigitnetError(Exception):
     """Something failed for a reason the person can act on; the message says what, where and what to do."""
 
     exit_code = 1
+    told = False
+    """Whether another process of the same launch says so, too, and this one need not."""
 
 
 class UsageError(DigitnetError):
@@ -51,6 +53,10 @@ class NotFiniteError(DigitnetError):
 
 class LaunchError(DigitnetError):
     """Processes that were launched together cannot go on together; all of them end, and the first says why."""
+
+
+class AbsentError(LaunchError):
+    """The first process is not there to say why."""
 
 
 class InterruptedRunError(DigitnetError):

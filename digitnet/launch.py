@@ -20,7 +20,9 @@ class Launch:
     """Its number among those of its machine, and of its GPU."""
     local_size: int = 1
     restarts: int = 0
-    """How often the launcher has started the processes anew, after one of them failed."""
+    """How often the launcher of this machine has started its processes anew, after one of them failed."""
+    starts_anew: bool = False
+    """Whether it would do so once more."""
     host: str | None = None
     """Where they meet; None where no launcher says so."""
     port: int = 0
@@ -33,7 +35,7 @@ class Launch:
         return self.rank == 0
 
 
-def launch() -> Launch:
+def read_launch() -> Launch:
     """Read the environment.
 
     Raises:
@@ -41,6 +43,8 @@ def launch() -> Launch:
 
     Source: the documentation of torchrun, "Environment Variables".
     """
+    if "RANK" in os.environ and "WORLD_SIZE" not in os.environ:
+        raise UsageError("RANK is set in the environment, and WORLD_SIZE is not; torchrun sets both")
     size, rank = _number("WORLD_SIZE", 1), _number("RANK", 0)
     local_rank, local_size = _number("LOCAL_RANK", 0), _number("LOCAL_WORLD_SIZE", 1)
     if not (rank < size and local_rank < local_size <= size):
@@ -50,7 +54,8 @@ def launch() -> Launch:
         size=size,
         local_rank=local_rank,
         local_size=local_size,
-        restarts=_number("TORCHELASTIC_RESTART_COUNT", 0),
+        restarts=(restarts := _number("TORCHELASTIC_RESTART_COUNT", 0)),
+        starts_anew=restarts < _number("TORCHELASTIC_MAX_RESTARTS", 0),
         host=os.environ.get("MASTER_ADDR"),
         port=_number("MASTER_PORT", 0),
         agent_serves=os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True",

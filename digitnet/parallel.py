@@ -93,16 +93,19 @@ def has_batch_norm(model: nn.Module) -> bool:
     return any(isinstance(module, _BatchNorm) for module in model.modules())
 
 
-def bytes_per_step(config: ModelConfig, processes: int) -> int:
-    """Return how many bytes each process sends for a step: gradients, and running means and variances.
+def bytes_per_step(config: ModelConfig, processes: int, device: str) -> int:
+    """Return how many bytes each process sends for a step, where they compute on such a device.
 
-    They are added up around a ring, in which each process sends all numbers twice but for its own share of them. What
-    the messages are wrapped in, some hundred bytes each, is not counted.
+    Gradients are added up around a ring, in which each process sends all numbers twice but for its own share of them.
+    On a CPU the running means and variances go the same way. On a GPU batch normalisation sends the mean, the spread
+    and the number of each process's part to all the others, and adds up two gradients on the way back. What messages
+    are wrapped in, some hundred bytes each, is not counted.
 
     Source: Patarasuk and Yuan, "Bandwidth optimal all-reduce algorithms for clusters of workstations" (2009).
     """
     with torch.device("meta"):
         model = build_model(config)
-    running = sum(2 * norm.num_features for norm in model.modules() if isinstance(norm, _BatchNorm))
-    numbers = sum(parameter.numel() for parameter in model.parameters()) + running
-    return 2 * (processes - 1) * 4 * numbers // processes
+    norms = [module.num_features for module in model.modules() if isinstance(module, _BatchNorm)]
+    summed = sum(parameter.numel() for parameter in model.parameters()) + sum(2 * size for size in norms)
+    gathered = sum(2 * size + 1 for size in norms) if device == "cuda" else 0
+    return 4 * (2 * (processes - 1) * summed // processes + (processes - 1) * gathered)

@@ -42,7 +42,8 @@ def run_report(
 
     ended = {"epochs_run": ending.epoch, "stop": ending.stop, "total_s": ending.elapsed_s}
     drawn = {"curves": str(curves) if curves else None}
-    shared = {"processes": processes, "bytes_per_step": bytes_per_step(checkpoint.config.model, processes)}
+    sent = bytes_per_step(checkpoint.config.model, processes, checkpoint.record.device)
+    shared = {"processes": processes, "bytes_per_step": sent}
     return {"checkpoint": str(folder / BEST), **drawn, **ended, **shared, **_checkpoint(checkpoint)}
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -94,7 +95,7 @@ class Stepper:
         """Yield what is left of an epoch: indices of digits, and of what are no digits if there are any, evenly."""
         digits = batches.begin(done, CPU if self._stage else self._device, self._announce)
         if self._stage:
-            digits = map(self._stage.bring, digits)
+            digits = map(partial(self._stage.bring, share=self._world.share), digits)
         if self._nondigits is None:
             yield from ((batch,) for batch in digits)
             return

@@ -27,7 +27,7 @@ def _shards(options: argparse.Namespace) -> int:
     shards = Shards(count=options.count, per_shard=options.per_shard, seed=options.seed)
     written = write_shards(shards, options.folder, options.workers)
     rate = f"{written.digits / written.elapsed_s:,.0f} a second"
-    sys.stdout.write(f"{written.shards:,} shards of {shards.number:,} written: {written.digits:,} digits, {rate}\n")
+    sys.stdout.write(f"{written.shards:,} of {shards.number:,} shards written: {written.digits:,} digits, {rate}\n")
     return 0
 
 

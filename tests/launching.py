@@ -5,8 +5,12 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
 from conftest import ROOT
 
 
@@ -56,8 +60,25 @@ def launch(size, *arguments, each=None, timeout=100):
     return [end(process, timeout) for process in processes]
 
 
-def torchrun(size, *arguments, options=(), **told):
-    """Start torchrun, PyTorch's launcher, with so many processes of ``python -m digitnet`` or another module."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(size), *options]
-    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)} | told
-    return _start([*command, "-m", *map(str, arguments)], env)
+def torchrun(size, *arguments, options=(), program=None):
+    """Start torchrun, PyTorch's launcher, with so many processes of a module, or of another program."""
+    what = ["--no-python", program] if program else ["-m"]
+    where = [] if "--nnodes" in options else ["--standalone"]
+    command = [sys.executable, "-m", "torch.distributed.run", *where, "--nproc-per-node", str(size), *options, *what]
+    env = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    return _start([*command, *map(str, arguments)], env)
+
+
+def workers(agent, size):
+    """Wait for all processes that an agent has started, and return their ids by rank."""
+    children, until = Path(f"/proc/{agent.pid}/task/{agent.pid}/children"), time.monotonic() + 60
+    while time.monotonic() < until:
+        found = {}
+        for pid in children.read_text().split():
+            with suppress(OSError):  # it has just ended
+                told = Path(f"/proc/{pid}/environ").read_text().split("\0")
+                found |= {int(name.removeprefix("RANK=")): int(pid) for name in told if name.startswith("RANK=")}
+        if len(found) == size:
+            return found
+        time.sleep(0.05)
+    pytest.fail(f"there are not {size} processes: {end(agent).stderr}")

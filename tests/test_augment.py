@@ -16,6 +16,11 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
+def draws(count):
+    """Random numbers for so many images, all of which there are."""
+    return module._Draws(generator(), count, None)
+
+
 def blob(height=5.0, width=2.5, count=200):
     """Make copies of one soft spot, whose moments say how it was moved, turned and stretched."""
     y, x = torch.meshgrid(torch.arange(28.0) - 13.5, torch.arange(28.0) - 13.5, indexing="ij")
@@ -156,7 +161,7 @@ def test_shears_lean_by_their_bound_at_most(monkeypatch, name, times):
 
 
 def test_bends_are_smooth_and_stay_near_their_spread():
-    field = module._random_bends(300, 28, generator()) * 14  # pixels
+    field = module._random_bends(draws(300), 28) * 14  # pixels
     assert field.shape == (300, 28, 28, 2)
     assert field[:, 0, 0].std().item() == pytest.approx(0.42, rel=0.1)  # at a knot
     assert field.mean().abs() < 0.025
@@ -184,13 +189,13 @@ def inked(images, noise):
 
 def test_ink_is_its_formula():
     images = torch.rand(200, 1, 28, 28, generator=generator(1))
-    out = module._random_ink(images, generator())
+    out = module._random_ink(images, draws(len(images)))
     np.testing.assert_allclose(out.numpy(), inked(images, generator()), atol=1e-6)
 
 
 def test_ink_is_mostly_made_steeper_and_noise_is_mostly_small():
     slope = torch.linspace(0.45, 0.55, 28).expand(2000, 1, 28, 28)
-    out = module._random_ink(slope.clone(), generator())
+    out = module._random_ink(slope.clone(), draws(len(slope)))
     steepness = ((out[..., -1] - out[..., 0]).mean((1, 2)) / 0.1).log()
     noise = out.std(2).mean((1, 2))  # down the columns, which are of one grey
     quiet = noise < 0.02
@@ -221,7 +226,7 @@ def widened(images, noise):
 def test_widths_are_shares_of_the_way_to_a_pixel_more_or_less():
     images = torch.rand(200, 1, 28, 28, generator=generator(1))
     expected, shares = widened(images, generator())
-    out = module._random_widths(images, generator())
+    out = module._random_widths(images, draws(len(images)))
     np.testing.assert_allclose(out.numpy(), expected, atol=1e-6)
     assert out.min() >= 0
     assert out.max() <= 1
@@ -232,7 +237,7 @@ def test_widths_are_shares_of_the_way_to_a_pixel_more_or_less():
 def test_strokes_grow_and_shrink_alike_and_no_further_than_a_pixel():
     images = torch.zeros(400, 1, 28, 28)
     images[:, :, 4:24, 11:17] = 1  # 20 by 6: 22 by 8 is the widest, and 18 by 4 the thinnest
-    ink = module._random_widths(images, generator()).sum((1, 2, 3))
+    ink = module._random_widths(images, draws(len(images))).sum((1, 2, 3))
     assert 120 - WIDTH * 48 - 0.01 < ink.min() < 120 - WIDTH * 46
     assert 120 + WIDTH * 54 < ink.max() < 120 + WIDTH * 56 + 0.01
     assert 0.4 < (ink > 120).float().mean() < 0.6
@@ -242,7 +247,7 @@ def test_strokes_grow_and_shrink_alike_and_no_further_than_a_pixel():
 def test_a_width_without_strength_is_the_image_itself(monkeypatch):
     monkeypatch.setattr(module, "WIDTH", 0.0)
     images = torch.rand(20, 1, 28, 28, generator=generator(1))
-    assert torch.equal(module._random_widths(images, generator()), images)
+    assert torch.equal(module._random_widths(images, draws(len(images))), images)
 
 
 @pytest.mark.parametrize(("name", "low", "high"), [("affine", 0.78, 1.25), ("elastic", 0.7, 1.4), ("all", 0.3, 3.0)])
@@ -274,3 +279,11 @@ def test_a_seven_stays_a_seven(name):
 
     for flipped in (upright.flip(3), upright.flip(2), upright.flip(2, 3), upright.mT):
         assert (likeness(upright) > likeness(flipped)).all()
+
+
+@pytest.mark.parametrize("name", ["affine", "elastic", "all"])
+def test_a_part_of_a_batch_is_augmented_as_in_the_batch(name):
+    images, mine = seven(20), torch.tensor([3, 4, 5, 17])
+    whole = augment(images, name, generator())
+    part = augment(images[mine], name, generator(), module.Part(count=20, mine=mine))
+    torch.testing.assert_close(part, whole[mine])

@@ -121,3 +121,14 @@ def test_what_goes_wrong_with_the_list_is_told_to_all():
     start_posting(store, iter([Packed(path="-", data=b"\x89PNG")]), 1)
     with pytest.raises(UsageError, match="a picture on stdin is read by one process"):
         work(store)
+
+
+def test_what_goes_wrong_with_the_list_ends_all():
+    def places():
+        yield PATHS[0]
+        raise OSError("the list is gone")
+
+    store = HashStore()
+    start_posting(store, places(), 1)
+    with pytest.raises(UsageError, match="the list on stdin cannot be read: the list is gone"):
+        work(store)

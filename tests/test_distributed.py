@@ -2,23 +2,24 @@
 
 import os
 import re
+import shlex
 import signal
 import socket
+import sys
 import time
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import torch
-from launching import end, free_port, launch, start, torchrun
+from launching import end, free_port, launch, start, torchrun, workers
 from safetensors.torch import load_file
 from test_cli import fail, invoke
 
 from digitnet import distributed
 from digitnet.distributed import ALONE, joined
 from digitnet.errors import LaunchError, UsageError
-from digitnet.launch import Launch
-from digitnet.launch import launch as read_launch
+from digitnet.launch import Launch, read_launch
 
 TRAIN = ("train", "--dataset", "strokes", "--model", "mlp", "--preset", "fast", "--hidden-sizes", "16")
 SMALL = (*TRAIN, "--train-size", "90", "--batch-size", "20", "--epochs", "2")
@@ -64,9 +65,9 @@ def test_without_a_launcher_a_process_is_alone():
 
 def test_what_torchrun_says_is_read(told):
     told(RANK=5, WORLD_SIZE=8, LOCAL_RANK=1, LOCAL_WORLD_SIZE=4, MASTER_ADDR="there", MASTER_PORT=29500)
-    told(TORCHELASTIC_RESTART_COUNT=2, TORCHELASTIC_USE_AGENT_STORE="True")
+    told(TORCHELASTIC_RESTART_COUNT=2, TORCHELASTIC_MAX_RESTARTS=3, TORCHELASTIC_USE_AGENT_STORE="True")
     expected = {"rank": 5, "size": 8, "local_rank": 1, "local_size": 4, "host": "there", "port": 29500}
-    assert read_launch() == Launch(**expected, restarts=2, agent_serves=True)
+    assert read_launch() == Launch(**expected, restarts=2, starts_anew=True, agent_serves=True)
     assert not read_launch().is_first
 
 
@@ -76,7 +77,8 @@ def test_what_torchrun_says_is_read(told):
         ({"WORLD_SIZE": "two"}, "WORLD_SIZE in the environment is to be a whole number, not 'two'"),
         ({"WORLD_SIZE": "-1"}, "a whole number, not '-1'"),
         ({"RANK": "2", "WORLD_SIZE": "2"}, "RANK 2 and WORLD_SIZE 2 in the environment do not go together"),
-        ({"RANK": "1"}, "RANK 1 and WORLD_SIZE 1"),
+        ({"RANK": "0"}, "RANK is set in the environment, and WORLD_SIZE is not"),
+        ({"RANK": "0", "WORLD_SIZE": "0"}, "RANK 0 and WORLD_SIZE 0"),
         ({"WORLD_SIZE": "2"}, "MASTER_ADDR and MASTER_PORT do not say where"),
         ({"WORLD_SIZE": "2", "MASTER_ADDR": "x", "MASTER_PORT": "70000"}, "MASTER_ADDR and MASTER_PORT do not say"),
     ],
@@ -119,12 +121,12 @@ import sys
 from dataclasses import replace
 from digitnet.cli import main
 from digitnet.data import load
-from digitnet.launch import launch
+from digitnet.launch import read_launch
 
 whole = load.load_training
 def changed(*a, **k):  # each process is a machine of its own here
     train, validation = whole(*a, **k)
-    return replace(train, fingerprint=f"of {launch().rank}"), validation
+    return replace(train, fingerprint=f"of {read_launch().rank}"), validation
 
 load.load_training = changed
 main()
@@ -132,6 +134,10 @@ main()
     port = free_port()
     done = [start(r, 2, port, script, *SMALL, LOCAL_RANK=0, LOCAL_WORLD_SIZE=1) for r in range(2)]
     one_line([end(process) for process in done], "different data: fingerprint is 'of 0' in the first, 'of 1' in proc.*")
+
+
+def test_a_name_that_is_none_is_said_once():
+    one_line(digitnet(2, *SMALL, "--name", "a/b"), "'a/b' is no name for a run.*", 2)
 
 
 def test_data_that_are_missing_are_said_once():
@@ -144,7 +150,7 @@ def test_a_port_that_is_taken_is_said_by_the_first():
         other.listen()
         port = other.getsockname()[1]
         done = end(start(0, 2, port, "-m", "digitnet", *SMALL))
-    one_line([done], f"the first process cannot listen at 127.0.0.1:{port}; choose another MASTER_PORT")
+    one_line([done], f"the first process cannot listen at 127.0.0.1:{port}; choose another MASTER_PORT .*")
 
 
 def test_who_does_not_come_is_named(told, monkeypatch):
@@ -199,19 +205,6 @@ def test_batches_that_are_too_small_for_all_are_refused():
 # Under torchrun.
 
 
-def workers(agent, size):
-    """Wait for all processes that an agent has started, and return their ids by rank."""
-    children = Path(f"/proc/{agent.pid}/task/{agent.pid}/children")
-    while True:
-        found = {}
-        for pid in children.read_text().split():
-            told = Path(f"/proc/{pid}/environ").read_text().split("\0")
-            found |= {int(name.removeprefix("RANK=")): int(pid) for name in told if name.startswith("RANK=")}
-        if len(found) == size:
-            return found
-        time.sleep(0.05)
-
-
 def wait_for(pattern, agent):
     while not list(Path().glob(pattern)):
         assert agent.poll() is None, end(agent).stderr
@@ -221,20 +214,52 @@ def wait_for(pattern, agent):
 LONG = (*TRAIN, "--train-size", "900", "--batch-size", "20", "--epochs", "6", "--batch-norm", "--dropout", "0.2")
 
 
-@pytest.mark.parametrize("killed", [0, 1])
-def test_a_process_that_is_killed_is_started_anew_and_nothing_is_lost(killed):
-    """With its network the same, to the bit, as of a run that was left in peace."""
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The weights of a run that was left in peace."""
+    place = tmp_path_factory.mktemp("undisturbed")
+    done = end(torchrun(2, "digitnet", *LONG, "--output", place, "--name", "left", "--save-every", "50"))
+    assert done.returncode == 0, done.stderr
+    return load_file(place / "left" / "last.safetensors")
+
+
+def same_as(undisturbed):
+    mine = load_file("checkpoints/killed/last.safetensors")
+    return all(torch.equal(mine[name], undisturbed[name]) for name in undisturbed)
+
+
+def test_a_process_that_is_killed_is_started_anew_and_nothing_is_lost(undisturbed):
+    """The first one, which saves. The network is the same, to the bit, as of a run that was left in peace."""
     agent = torchrun(2, "digitnet", *LONG, "--name", "killed", "--save-every", "50", options=["--max-restarts", "1"])
     wait_for("checkpoints/killed/state-000[1-9]*", agent)
-    os.kill(workers(agent, 2)[killed], signal.SIGKILL)
+    os.kill(workers(agent, 2)[0], signal.SIGKILL)
     done = end(agent)
     assert done.returncode == 0, done.stderr
     assert "Going on with run checkpoints/killed after step" in done.stderr
-    left = end(torchrun(2, "digitnet", *LONG, "--name", "left", "--save-every", "50"))
-    assert left.returncode == 0, left.stderr
-    mine, other = (load_file(f"checkpoints/{name}/last.safetensors") for name in ("killed", "left"))
-    assert all(torch.equal(mine[name], other[name]) for name in other)
-    assert len(list(Path("checkpoints").iterdir())) == 2
+    assert [path.name for path in Path("checkpoints").iterdir()] == ["killed"]
+    assert same_as(undisturbed)
+
+
+def test_machines_count_restarts_each_for_itself_and_their_processes_meet_all_the_same(undisturbed):
+    where = ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{free_port()}", "--rdzv-id", "mine"]
+    options = ["--nnodes", "2", "--max-restarts", "1", *where]
+    machines = [
+        torchrun(1, "digitnet", *LONG, "--name", "killed", "--save-every", "50", options=options) for _ in range(2)
+    ]
+    wait_for("checkpoints/killed/state-000[1-9]*", machines[0])
+    by_rank = {rank: pid for machine in machines for rank, pid in workers(machine, 1).items()}
+    os.kill(by_rank[1], signal.SIGKILL)
+    done = [end(machine) for machine in machines]
+    assert [machine.returncode for machine in done] == [0, 0], [machine.stderr for machine in done]
+    assert same_as(undisturbed)
+
+
+def test_another_command_of_the_same_launch_begins_a_run_of_its_own():
+    command = shlex.join([sys.executable, "-m", "digitnet", *SMALL])
+    script = f"{command} --name first && {command} --name second"
+    done = end(torchrun(2, "-c", script, program="bash"))
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in Path("checkpoints").iterdir()} == {"first", "second"}
 
 
 def test_a_run_that_is_asked_to_stop_is_gone_on_with_by_another_number_of_processes():

@@ -105,8 +105,8 @@ def test_what_one_process_finds_holds_for_all(shared):
 
 def test_the_bytes_of_a_step_are_those_that_are_reported(shared, size):
     numbers = shared["sent"] // 4 - 3  # three flags go with them
-    assert bytes_per_step(NORM, size) == 2 * (size - 1) * 4 * numbers // size
-    assert bytes_per_step(NORM, 1) == 0
+    assert bytes_per_step(NORM, size, "cpu") == 2 * (size - 1) * 4 * numbers // size
+    assert bytes_per_step(NORM, 1, "cpu") == 0
 
 
 def test_a_data_set_is_made_once_and_mapped_by_all(shared, size):

@@ -83,6 +83,8 @@ def _post_all(store: Store, places: Iterator[Source | None], workers: int) -> No
         store.set(_FAULT, str(error))
     except RuntimeError:  # the store has gone, and with it those who would read this
         return
+    except Exception as error:  # whatever it is, the others wait for more
+        store.set(_FAULT, f"the list on stdin cannot be read: {error}")
 
 
 def _chunks(unit: Unit) -> Iterator[tuple[list[str], bool]]:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import re
 from contextlib import AbstractContextManager
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from digitnet.atomic import REMNANT, Draft, drafting, write_atomically
 from digitnet.bulk.counts import Counts
+from digitnet.bulk.units import ABSENT
 from digitnet.errors import DataError, UsageError, brief
 from digitnet.runs import LOCK
 
@@ -52,7 +54,13 @@ def writing_part(folder: Path, number: int) -> AbstractContextManager[Draft]:
 
 
 def clear(folder: Path) -> None:
-    """Remove parts without their counts, which a killed process left, where no other one works now."""
+    """Remove parts without their counts, which a killed process left, and those of shards that were not there.
+
+    No other process may be at work in the folder.
+    """
+    for path in list(folder.iterdir()):
+        if (found := _DONE.fullmatch(path.name)) and found[2] == ABSENT:
+            path.unlink()
     for path in list(folder.iterdir()):
         if _PART.fullmatch(path.name) and not path.with_suffix(".json").exists():
             path.unlink()
@@ -96,8 +104,19 @@ def begin(folder: Path, made_of: dict[str, Any]) -> None:
     before = _read_json(path)
     for name, value in json.loads(json.dumps(stated)).items():
         if before.get(name) != value:
-            shown = "" if isinstance(value, list) else f": {brief(before.get(name), 80)}, and not {brief(value, 80)}"
-            raise UsageError(f"{folder} was begun with other {name}{shown}; name another folder by --output")
+            raise UsageError(
+                f"{folder} was begun with {_difference(name, before.get(name), value)}; name another folder by --output"
+            )
+
+
+def _difference(name: str, before: Any, now: Any) -> str:
+    """Say what answers were made of, and what they would be now, in the words of options."""
+    if name == "network":
+        return "another network (--checkpoint)"
+    if isinstance(before, list) and isinstance(now, list):
+        first = next(((b, n) for b, n in zip_longest(before, now) if b != n), (None, None))
+        return f"other inputs: {brief(first[0], 80)}, and not {brief(first[1], 80)}"
+    return f"--{name.replace('_', '-')} {brief(before, 80)}, and not {brief(now, 80)}"
 
 
 def write_json(path: Path, document: dict[str, Any]) -> None:

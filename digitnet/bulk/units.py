@@ -13,6 +13,7 @@ from digitnet.sources import Packed, Source, Unreadable, path_of
 
 UNIT_PICTURES = 10_000
 DIGEST_DIGITS = 8
+ABSENT = "0" * DIGEST_DIGITS
 
 
 class Unit:
@@ -23,6 +24,7 @@ class Unit:
         self._name = name
         self._places = places
         self._hash = hashlib.sha256()
+        self._absent = False
 
     def __str__(self) -> str:
         """Name it for people."""
@@ -38,14 +40,21 @@ class Unit:
             if place is not None:
                 self._hash.update(os.fsencode(path_of(place)) + b"\0")
                 if _is_shard(place):
-                    self._hash.update(str(_size(place)).encode())
+                    size = _size(place)
+                    self._absent = size is None
+                    self._hash.update(str(size).encode())
             yield place
 
     @property
     def digest(self) -> str:
-        """A hash of the names of its pictures, or of a shard's name and size, in 8 hex digits; goes to its end."""
+        """A hash of the names of its pictures, or of a shard's name and size, in 8 hex digits; goes to its end.
+
+        ``ABSENT`` of a shard that is not there, for the next start to look for it again.
+        """
         for _ in self.places():
             pass
+        if self._absent:
+            return ABSENT
         return self._hash.hexdigest()[:DIGEST_DIGITS]
 
 

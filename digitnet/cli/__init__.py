@@ -28,8 +28,8 @@ from digitnet.cli.info import info
 from digitnet.cli.predict import predict
 from digitnet.cli.train import train
 from digitnet.cli.verify import verify
-from digitnet.errors import DigitnetError, InterruptedRunError, LaunchError, NotFiniteError, UsageError, printable
-from digitnet.launch import launch
+from digitnet.errors import AbsentError, DigitnetError, LaunchError, UsageError, printable
+from digitnet.launch import read_launch
 
 READER_GONE = 141  # as a shell says of what SIGPIPE ended: 128 and the signal's number, as 130 is of Ctrl-C's
 # What the libraries say, and how a person would.
@@ -40,7 +40,6 @@ PLAIN = {
     r"(option: --lr) .*": r"\1 (it is called --learning-rate)",
 }
 OUT_OF_MEMORY = re.compile("can't allocate memory|not enough memory|out of memory")  # as PyTorch says it
-ALIKE = (LaunchError, NotFiniteError, InterruptedRunError)  # what all processes of a launch end with, if one does
 SHARING = ("train", "predict")  # commands whose work several processes can share
 PATHS = ("--config", "--data-dir", "--dataset", "--nondigits", "--output", "--report")
 
@@ -51,7 +50,8 @@ def _one_line_errors(ctx: typer.Context) -> Iterator[None]:
     try:
         yield
     except DigitnetError as error:
-        _fail(str(error), error.exit_code, alike=isinstance(error, ALIKE))
+        _note_for_launcher(error)
+        _fail(str(error), error.exit_code, alike=_is_said_by_first(error))
     except typer.TyperException as error:
         message = error.format_message().removesuffix(".")
         for said, meant in PLAIN.items():
@@ -78,6 +78,19 @@ def _one_line_errors(ctx: typer.Context) -> Iterator[None]:
         _fail_without_memory(error)
 
 
+def _is_said_by_first(error: DigitnetError) -> bool:
+    return error.told or (isinstance(error, LaunchError) and not isinstance(error, AbsentError))
+
+
+def _note_for_launcher(error: DigitnetError) -> None:
+    """Let torchrun show the reason in what it says at the end, too: it is long, and ours stands above it."""
+    if "TORCHELASTIC_ERROR_FILE" in os.environ:
+        from torch.distributed.elastic.multiprocessing.errors import get_error_handler
+
+        with suppress(OSError):
+            get_error_handler().record_exception(error)
+
+
 def _fail(message: str, code: int, *, alike: bool = False) -> NoReturn:
     said = _said_by_one(message, alike=alike)
     if said is not None:
@@ -90,7 +103,7 @@ def _fail(message: str, code: int, *, alike: bool = False) -> NoReturn:
 def _said_by_one(message: str, *, alike: bool) -> str | None:
     """Return what this process is to say, where several were launched together; None where another one says it."""
     try:
-        found = launch()
+        found = read_launch()
     except UsageError:  # which is what is to be said
         return message
     if found.size == 1:
@@ -167,7 +180,7 @@ def _root(
 ) -> None:
     """Train, evaluate and use a classifier of handwritten digits."""
     assert not version  # it has been printed
-    if launch().size > 1 and ctx.invoked_subcommand not in SHARING:
+    if read_launch().size > 1 and ctx.invoked_subcommand not in SHARING:
         raise UsageError(f"{ctx.invoked_subcommand} runs in one process; start it without the launcher")
 
 
@@ -176,6 +189,8 @@ def main() -> None:
     # PyTorch's import makes half a million objects that stay. To look through them for garbage, a thousand times as
     # they are made, would be a fifth of what a short command takes.
     gc.set_threshold(100_000)
+    if "WORLD_SIZE" in os.environ:  # of a launch that goes wrong, PyTorch's sockets log pages, and we a line
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed, by a shell's >&-
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 (for as long as we live)

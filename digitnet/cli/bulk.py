@@ -52,7 +52,7 @@ def predict_in_bulk(
     from digitnet.bulk.parts import begin, clear
     from digitnet.reports import answer_report
 
-    if STDIN in inputs and world.launch.restarts:
+    if STDIN in inputs and max(world.gather(world.launch.restarts)):  # which only the machine of a failure counts
         raise LaunchError("a list on stdin comes but once: start the same command again, with the list; parts are kept")
     made_of = _made_of(classifier, inputs, asked)
     with _filled(folder, world):
@@ -173,6 +173,7 @@ def _watching() -> Iterator[Any]:
             count_one()
             if isinstance(answer, Unreadable) and told <= TOLD_ERRORS:
                 told += 1
-                note(f"error: {answer.error}" if told <= TOLD_ERRORS else "Further errors are told in the parts alone.")
+                more = "Further errors are told in the parts alone."
+                note(f"error: {answer.error}" if told <= TOLD_ERRORS else more, own=True)
 
         yield seen

@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Any
 
 from digitnet.errors import InterruptedRunError
+from digitnet.launch import read_launch
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 CLEAR_BAR = b"\r\x1b[2K"  # which draws itself anew below what is written in its place
@@ -57,6 +58,6 @@ class Interruption:
         self._signal, self._came_s = number, time.monotonic()
         if not self._armed:
             raise InterruptedRunError("interrupted", number)
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and read_launch().is_first:
             with suppress(OSError):
                 os.write(2, CLEAR_BAR + SOON)

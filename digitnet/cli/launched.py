@@ -20,15 +20,17 @@ def settings_of(params: dict[str, Any]) -> dict[str, str]:
     return {name: str(value) for name, value in params.items() if name not in OWN}
 
 
-def remember_run(world: World, folder: Path) -> None:
+def remember_run(world: World, settings: dict[str, str], folder: Path) -> None:
     """Let the launcher keep which run this is, for the processes that it starts anew after a failure."""
     if world.kept is not None:
-        world.kept.set(RUN, json.dumps([str(folder.parent), folder.name]))
+        run = {"settings": settings, "output": str(folder.parent), "name": folder.name}
+        world.kept.set(RUN, json.dumps(run))
 
 
-def recall_run(world: World, params: dict[str, Any]) -> None:
-    """Go on with the run that these processes trained before the launcher started them anew, as if that were typed."""
+def recall_run(world: World, params: dict[str, Any]) -> dict[str, Any]:
+    """Return what was typed, so that it goes on with the run that the same command began before it was started anew."""
     kept = world.kept
-    typed = json.loads(kept.get(RUN)) if kept is not None and kept.check([RUN]) else None
-    if (found := world.broadcast(typed)) is not None:
-        params |= {"resume": AUTO, "output": Path(found[0]), "name": found[1]}
+    before = json.loads(kept.get(RUN)) if kept is not None and kept.check([RUN]) else None
+    if (run := world.broadcast(before)) is None or run["settings"] != settings_of(params):
+        return params
+    return {**params, "resume": AUTO, "output": Path(run["output"]), "name": run["name"]}

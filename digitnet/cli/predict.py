@@ -15,7 +15,7 @@ from digitnet.cli.launched import settings_of
 from digitnet.cli.options import CheckpointOption, DeviceOption, ReadingPrecisionOption, parse_rate, print_json
 from digitnet.config import REJECT_RATE
 from digitnet.errors import PictureError, ThresholdError, UsageError, printable
-from digitnet.launch import launch
+from digitnet.launch import read_launch
 
 if TYPE_CHECKING:
     from digitnet.numbers import NumberPrediction
@@ -98,8 +98,9 @@ def predict(
             note_checkpoint(classifier)
             asked = {"top_k": top_k, "number": number, "reject_rate": rate}
             totals = predict_in_bulk(classifier, inputs, output, asked, world)
-        if world.is_first:  # which speaks for all
-            _end(totals.errors, totals.turned_away if fail_on_reject else 0)
+            # A launcher would take any exit code but 0 for a process that failed, and start all of them anew.
+            if not (world.size > 1 or world.launch.agent_serves):
+                _end(totals.errors, totals.turned_away if fail_on_reject else 0)
         return
     classifier = Classifier.load(checkpoint, place, choose_precision(precision, place))
     note_checkpoint(classifier)
@@ -139,7 +140,7 @@ def _check(given: Mapping[str, Any]) -> None:
             given["output"] is not None and any(given[name] for name in ("json_", "jsonl", "csv", "show"))
         ),
         "several processes write their answers into a folder; name it by --output": (
-            given["output"] is None and launch().size > 1
+            given["output"] is None and read_launch().size > 1
         ),
         # A shell's unset variable; the empty path would be the folder that we are in.
         "one of the inputs is empty": "" in given["inputs"],

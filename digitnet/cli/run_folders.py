@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from digitnet.launch import launch
+from digitnet.launch import read_launch
 
 
 @contextmanager
@@ -43,18 +43,20 @@ def run_folder(
 def last_words(folder: Path, retyped: str = "") -> Iterator[None]:
     """Say of a run that does not come to its end what is left of it."""
     from digitnet.console.notes import note
-    from digitnet.errors import NotFiniteError
+    from digitnet.errors import LaunchError, NotFiniteError
     from digitnet.runs import BEST, CONFIG, read_config
     from digitnet.snapshots import find_states
 
     try:
         yield
     except BaseException as error:
+        if isinstance(error, LaunchError) and read_launch().starts_anew:  # it goes on by itself
+            raise
         if (folder / BEST).exists():
             note(f"The best network so far is {folder / BEST}.")
         went_wrong = isinstance(error, NotFiniteError)
         if find_states(folder) and not (went_wrong and read_config(folder / CONFIG).train.on_nan == "rollback"):
             program, rule = os.environ.get("DIGITNET_PROG", "digitnet"), " --on-nan rollback" * went_wrong
-            program = "torchrun ... -m digitnet" if launch().size > 1 else program
+            program = "torchrun ... -m digitnet" if read_launch().size > 1 else program
             note(f"To go on: {program} train --resume {shlex.quote(str(folder))}{rule}{retyped}")
         raise

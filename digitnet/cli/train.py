@@ -99,6 +99,7 @@ def train(
         keep_epochs=keep_epochs,
         tensorboard=tensorboard,
         as_json=json_,
+        settings=settings_of(params),
         retyped=_retyped(data_dir, save_every, keep_epochs=keep_epochs, tensorboard=tensorboard),
     )
     wanted = configure(params) if resume is None else None  # what is wrong is said before PyTorch is imported
@@ -107,8 +108,8 @@ def train(
     from digitnet.distributed import joined
 
     keep_freed_memory()
-    with joined(settings_of(params), choose_device(wanted.train.device if wanted else device or "auto").type) as world:
-        recall_run(world, params)
+    with joined(extras.settings, choose_device(wanted.train.device if wanted else device or "auto").type) as world:
+        params = recall_run(world, params)
         folder = _find_resumable(params) if world.is_first else None
         if world.broadcast(folder is not None):
             _go_on(folder, params, extras, world)
@@ -138,6 +139,8 @@ class Extras:
     keep_epochs: bool
     tensorboard: bool
     as_json: bool
+    settings: dict[str, str]
+    """All options as they were typed."""
     retyped: str
     """Those of the options that have to be typed again when the run goes on."""
 
@@ -161,7 +164,7 @@ def _begin(config: RunConfig, params: dict[str, Any], extras: Extras, world: Wor
     with run_folder(
         params["output"], params["name"], stem, extras.retyped, may_exist=params["resume"] is not None
     ) as folder:
-        remember_run(world, folder)
+        remember_run(world, extras.settings, folder)
         _train(config, digits, validation, folder, extras, open_log, world)
     _sum_up(folder, extras)
 
@@ -183,7 +186,7 @@ def _go_on(folder: Path | None, params: dict[str, Any], extras: Extras, world: W
             _, digits, validation = _load(config, extras, world, may_fall_back=False)
             with last_words(folder, extras.retyped) if folder else nullcontext():
                 if folder:
-                    remember_run(world, folder)
+                    remember_run(world, extras.settings, folder)
                 _train(config, digits, validation, folder, extras, open_log, world, resumed.snapshot)
     if folder:
         _sum_up(folder, extras)

@@ -183,7 +183,7 @@ Warmup = Annotated[
 Cooldown = Annotated[float | None, _rule(help="trapezoid: share of all steps in which it falls, at the end.")]
 StepEpochs = Annotated[int | None, _rule(help="step: epochs between two falls.")]
 StepFactor = Annotated[float | None, _rule(help="step: what each fall multiplies it by.")]
-BatchSize = Annotated[int | None, _rule(help="Images per step.")]
+BatchSize = Annotated[int | None, _rule(help="Images per step, of all processes together.")]
 Epochs = Annotated[int | None, _stop(help="Passes over the training images.")]
 Steps = Annotated[int | None, _stop(help="Updates to train for, instead of whole epochs.")]
 Patience = Annotated[

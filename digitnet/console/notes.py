@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from digitnet.console.tables import WIDE, wrapped
 from digitnet.errors import printable
-from digitnet.launch import launch
+from digitnet.launch import read_launch
 
 if TYPE_CHECKING:  # each command brings in what it uses, and Rich is for tables and bars alone
     from rich.progress import Progress
@@ -25,9 +25,12 @@ COUNT_STEP = 256
 EPOCH_HEADING = "epoch       loss  accuracy  valid. loss  accuracy  images/s  seconds"
 
 
-def note(message: str) -> None:
-    """Say something beside the results, on stderr; of processes that were launched together, the first speaks."""
-    if launch().is_first:
+def note(message: str, *, own: bool = False) -> None:
+    """Say something beside the results, on stderr.
+
+    Of processes that were launched together the first one speaks, but of what is a process's ``own``.
+    """
+    if own or read_launch().is_first:
         print(*map(printable, message.split("\n")), sep="\n", file=sys.stderr)
 
 
@@ -50,9 +53,8 @@ def note_sharing(config: RunConfig, processes: int, device: str) -> None:
 
     if processes == 1:
         return
-    note(
-        f"{processes} processes share each batch; each sends {bytes_per_step(config.model, processes):,} bytes a step."
-    )
+    sent = bytes_per_step(config.model, processes, device)
+    note(f"{processes} processes share each batch; each sends {sent:,} bytes a step.")
     if config.model.batch_norm and device == "cpu":
         note("Batch norm takes each process's part of a batch by itself: PyTorch takes it whole on CUDA GPUs only.")
 
@@ -78,7 +80,7 @@ def _progress() -> Progress:
 @contextmanager
 def training_view() -> Iterator[Callable[[Result], None]]:
     """Show training on stderr: a line for each epoch, and in a terminal a bar that moves."""
-    if not launch().is_first:
+    if not read_launch().is_first:
         yield lambda _: None
         return
 
@@ -180,7 +182,7 @@ def fold_line(fold: FoldResult) -> str:
 @contextmanager
 def counting(noun: str) -> Iterator[Callable[[], None]]:
     """Count what goes by on stderr in a terminal, once there is so much of it that a person waits."""
-    if not (sys.stderr.isatty() and launch().is_first):
+    if not (sys.stderr.isatty() and read_launch().is_first):
         yield lambda: None
         return
 

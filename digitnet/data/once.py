@@ -1,4 +1,4 @@
-"""Data that one process of each machine makes, and all of its processes map into memory: there once, however many."""
+"""Data that one process of each machine makes and all of its processes map: in memory once, however many they are."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from digitnet.data.digits import Digits
-from digitnet.distributed import World
+from digitnet.distributed import WORKING, World
 from digitnet.errors import DigitnetError
 
 Tensors = dict[str, Tensor]
+TENSORS = "tensors.safetensors"
 
 
 def once(world: World, make: Callable[[], Tensors]) -> Tensors:
@@ -26,23 +27,21 @@ def once(world: World, make: Callable[[], Tensors]) -> Tensors:
     """
     if world.size == 1:
         return make()
-    makes, fault, folder = world.launch.local_rank == 0, None, None
-    if makes:
-        try:
-            folder = _write(make())
-        except DigitnetError as error:
-            fault = str(error)
-    world.agree({}, "data", fault)
+    makers = [rank for rank, local in enumerate(world.gather(world.launch.local_rank)) if local == 0]
+    folder = Path(tempfile.mkdtemp(prefix="digitnet-")) if world.rank in makers else None
     try:
+        fault = _try_to_write(make, folder / TENSORS) if folder else None
+        _wait_for(makers, world)
+        world.agree({}, "data", fault)
         # Launchers number a machine's processes one after the other.
-        places = world.gather(folder)
-        place = places[world.rank - world.launch.local_rank]
+        place = world.gather(folder)[world.rank - world.launch.local_rank]
         assert place is not None
-        return _map(place / "tensors.safetensors")
+        tensors = _map(place / TENSORS)
+        world.barrier()  # all have mapped it, and what is mapped stays until nobody maps it
+        return tensors
     finally:
-        world.barrier()
         if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)  # what is mapped stays until nobody maps it
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def load_once(world: World, load: Callable[[], tuple[Digits, Digits]]) -> tuple[Digits, Digits]:
@@ -77,12 +76,25 @@ def load_once(world: World, load: Callable[[], tuple[Digits, Digits]]) -> tuple[
     return train, validation
 
 
-def _write(tensors: Tensors) -> Path:
+def _try_to_write(make: Callable[[], Tensors], path: Path) -> str | None:
+    """Make tensors, and write them into a file; return what went wrong, for all to know."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    folder = Path(tempfile.mkdtemp(prefix="digitnet-"))
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / "tensors.safetensors")
-    return folder
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in make().items()}, path)
+    except (DigitnetError, OSError, SafetensorError) as error:
+        return str(error)
+    return None
+
+
+def _wait_for(makers: list[int], world: World) -> None:
+    """Wait until all makers are done: in the store, as whoever waits within a message gives up far sooner."""
+    assert world.store is not None
+    call = world.store.add(f"once/{world.rank}", 1)  # how often this was called, which is the same in all processes
+    if world.rank in makers:
+        world.store.set(f"made/{call}/{world.rank}", "")
+    world.store.wait([f"made/{call}/{rank}" for rank in makers], WORKING)
 
 
 def _map(path: Path) -> Tensors:

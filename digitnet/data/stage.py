@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -26,9 +27,13 @@ class Stage:
         """What was brought last."""
         self._places = torch.arange(batch_size, device=device)
 
-    def bring(self, batch: Tensor) -> Tensor:
-        """Bring the digits at ``batch``, (n,) int64 on the CPU; return where they are now, likewise on the device."""
-        size = len(batch)
-        self.digits.images[:size].copy_(self._source.images[batch])
-        self.digits.targets[:size].copy_(self._source.targets[batch])
-        return self._places[:size]
+    def bring(self, batch: Tensor, share: Callable[[Tensor], Tensor] = lambda items: items) -> Tensor:
+        """Bring the digits at ``batch``, (n,) int64 on the CPU; return where they are now, likewise on the device.
+
+        Where several processes share a batch, ``share`` returns this one's part of it, and no other is brought.
+        """
+        places = share(torch.arange(len(batch)))
+        here = slice(int(places[0]), int(places[-1]) + 1)
+        self.digits.images[here].copy_(self._source.images[batch[here]])
+        self.digits.targets[here].copy_(self._source.targets[batch[here]])
+        return self._places[: len(batch)]
