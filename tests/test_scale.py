@@ -50,7 +50,7 @@ def read(folder):
 
 def test_shards_hold_the_digits_of_the_stream(tmp_path, capsys):
     assert write(tmp_path / "shards", 25, "--seed", "3", "--workers", "2") == 0
-    assert "3 shards of 3 written: 25 digits" in capsys.readouterr().out
+    assert "3 of 3 shards written: 25 digits" in capsys.readouterr().out
     assert sorted(path.name for path in (tmp_path / "shards").glob("*.tar")) == [f"digits-00000{i}.tar" for i in "012"]
     members = read(tmp_path / "shards")
     assert [name for name, _ in members] == [f"{i:08}.{kind}" for i in range(25) for kind in ("png", "cls")]
@@ -70,7 +70,7 @@ def test_a_second_start_makes_what_is_missing_and_the_same_bytes(tmp_path, capsy
     gone.unlink()
     (tmp_path / ".digits-000001.tar.abc.part").write_bytes(b"half")  # what a killed one left
     assert write(tmp_path) == 0
-    assert "1 shards of 3 written: 10 digits" in capsys.readouterr().out
+    assert "1 of 3 shards written: 10 digits" in capsys.readouterr().out
     assert {path: path.read_bytes() for path in tmp_path.glob("*.tar")} == first
     assert kept.stat().st_mtime_ns == written_ns
     assert not list(tmp_path.glob(".*"))
