@@ -9,7 +9,6 @@ import copy
 from collections.abc import Iterator
 from functools import partial
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -119,7 +118,9 @@ class Stepper:
         if self._average is not None:
             self._average.set_step(number)
         if self._world.size > 1:  # each drops other units, whatever was done before
-            torch.manual_seed(derive_seed(self._config.seed, number, f"dropout of process {self._world.rank}"))
+            seed = derive_seed(self._config.seed, number, f"dropout of process {self._world.rank}")
+            # torch.manual_seed does so for all kinds of devices, and notes for each where in the code it was asked to.
+            _default_generator(self._device).manual_seed(seed)
         self._run(*batch)
 
     def tell(self, *flags: bool) -> None:
@@ -200,7 +201,7 @@ class Stepper:
             **trained,
             **named("optimizer", optimizer_tensors(self._optimizer)),
             "random.augment": self._noise.get_state(),
-            "random.dropout": _default_random(self._device).get_rng_state(),
+            "random.dropout": _default_generator(self._device).get_state(),
             "sum.loss": loss_sum,
             "sum.correct": correct,
         }
@@ -218,12 +219,19 @@ class Stepper:
         load_optimizer_tensors(self._optimizer, state.part("optimizer"))
         try:
             self._noise.set_state(tensors["random.augment"])
-            _default_random(self._device).set_rng_state(tensors["random.dropout"])
+            _default_generator(self._device).set_state(tensors["random.dropout"])
         except RuntimeError as error:  # of another size, or no state that the generator could be in
             raise CheckpointError(f"the state's random generators are not a {self._device.type}'s: {error}") from error
         self._set_sums(tensors["sum.loss"], tensors["sum.correct"])
 
 
-def _default_random(device: torch.device) -> Any:
-    """Return what holds the device's default random generator, which dropout draws from."""
-    return torch if device.type == "cpu" else torch.get_device_module(device)
+def _default_generator(device: torch.device) -> torch.Generator:
+    """Return the device's default random generator, which dropout draws from."""
+    match device.type:
+        case "cpu":
+            return torch.default_generator
+        case "cuda":
+            torch.cuda.init()  # type: ignore[no-untyped-call]
+            return torch.cuda.default_generators[device.index or torch.cuda.current_device()]
+        case _:
+            return torch.mps._get_default_mps_generator()

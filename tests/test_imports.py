@@ -32,7 +32,7 @@ doctor.check doctor.software doctor.machine doctor.files doctor.examination
 console.tables console.notes console.answers console.networks console.evaluations console.verification reports
 console.diagrams console.units console.steps console.explanations console.rates console.epochs console.doctor
 console.bulk
-cli.options cli.train_options cli.configuration cli.launched cli.interruption cli.resuming cli.run_folders
+cli.options cli.train_options cli.configuration cli.outcome cli.launched cli.interruption cli.resuming cli.run_folders
 cli.train cli.adapt cli.eval cli.bulk cli.predict cli.info cli.doctor cli.verify
 cli.explain.options cli.explain.unit cli.explain.step cli.explain.image
 cli.explain.learning_rate cli.explain.training cli.explain cli

@@ -109,6 +109,11 @@ def test_the_bytes_of_a_step_are_those_that_are_reported(shared, size):
     assert bytes_per_step(NORM, 1, "cpu") == 0
 
 
+def test_gradients_are_sent_while_the_backward_pass_goes_on(shared):
+    assert shared["order"][0] == shared["order"][-1] == "sent"
+    assert "first layer" in shared["order"]
+
+
 def test_a_data_set_is_made_once_and_mapped_by_all(shared, size):
     found = shared["loaded"]
     assert [each["made"] for each in found] == [1] + [0] * (size - 1)

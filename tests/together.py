@@ -16,6 +16,7 @@ from digitnet.data.strokes import draw_strokes
 from digitnet.distributed import ALONE, joined
 from digitnet.engine import fit
 from digitnet.models import build_model
+from digitnet.parallel import parallelise
 from digitnet.progress import EpochResult, StateResult, StepResult
 from digitnet.state import TrainingState, hash_tensors
 from digitnet.trainer import Trainer, epoch_batches
@@ -69,6 +70,7 @@ def check(world, out):
     found["stopped"] = world.gather(train_until_one_has_had_enough(world))
     found["seen"] = world.gather(seen_by(world))
     found["sent"] = sent(world)
+    found["order"] = order_of_a_backward_pass()
     found["loaded"] = world.gather(loaded(world))
     if world.is_first:
         torch.save(found, out)
@@ -135,6 +137,24 @@ def sent(world):
     trainer._take_step(1, next(batches_of(trainer)), FakeStopping(), None)
     torch.distributed.all_reduce = reduce
     return sum(counted)
+
+
+def order_of_a_backward_pass():
+    """Note when gradients are sent, and when the first layer's, the last to come, is there."""
+    events = []
+    model = build_model(MLPConfig(hidden_sizes=(600, 600)))  # of more numbers than go into one message
+    shared = parallelise(model)
+
+    def hook(_, bucket):
+        events.append("sent")
+        future = torch.futures.Future()
+        future.set_result(bucket.buffer())
+        return future
+
+    shared.register_comm_hook(None, hook)
+    model.head.dense1.weight.register_hook(lambda _: events.append("first layer"))
+    shared(torch.rand(2, 1, 28, 28)).sum().backward()
+    return events
 
 
 def loaded(world):

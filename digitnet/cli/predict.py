@@ -75,7 +75,8 @@ def predict(
     """Read the digit, or with --number the number, in each picture; what is none is turned away.
 
     Dark on light or light on dark, of any size, turned as its EXIF data say. A file that cannot be read is reported
-    on its own, the rest go on, and the exit code is 3.
+    on its own, the rest go on, and the exit code is 3. With --output, several processes may share the work, under
+    torchrun, PyTorch's launcher: see docs/scale.md.
     """
     _check(ctx.params)
     top_k = top_k or 3

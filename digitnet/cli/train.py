@@ -6,7 +6,6 @@ import shlex
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,14 +15,13 @@ from digitnet.cli import train_options as option
 from digitnet.cli.configuration import AUTO, configure, load_or_fall_back
 from digitnet.cli.interruption import Interruption
 from digitnet.cli.launched import recall_run, remember_run, settings_of
-from digitnet.cli.options import DataDirOption, parse_save_every, print_json
+from digitnet.cli.options import DataDirOption, parse_save_every
+from digitnet.cli.outcome import sum_up
 from digitnet.cli.resuming import find_resumable, how_to_go_further, load_resumed
 from digitnet.cli.run_folders import last_words, run_folder
 from digitnet.config import RunConfig
-from digitnet.errors import CheckpointError, printable
 
 if TYPE_CHECKING:
-    from digitnet.checkpoint import Checkpoint
     from digitnet.data.digits import Digits
     from digitnet.distributed import World
     from digitnet.scalars import ScalarLog
@@ -88,7 +86,10 @@ def train(
     device: option.Device = None,
     precision: option.Precision = None,
 ) -> None:
-    """Train a network and save it in a folder of its own, checkpoints/NAME."""
+    """Train a network and save it in a folder of its own, checkpoints/NAME.
+
+    Under torchrun, PyTorch's launcher, several processes share each batch: see docs/scale.md.
+    """
     # Settings are read through ctx.params, by their names: forty of them need no forty lines here.
     params = dict(ctx.params)
     steps_or_s = parse_save_every(save_every, "--save-every") if save_every is not None else (None, None)
@@ -166,7 +167,7 @@ def _begin(config: RunConfig, params: dict[str, Any], extras: Extras, world: Wor
     ) as folder:
         remember_run(world, extras.settings, folder)
         _train(config, digits, validation, folder, extras, open_log, world)
-    _sum_up(folder, extras)
+    sum_up(folder, extras.data_dir, as_json=extras.as_json)
 
 
 def _go_on(folder: Path | None, params: dict[str, Any], extras: Extras, world: World) -> None:
@@ -189,7 +190,7 @@ def _go_on(folder: Path | None, params: dict[str, Any], extras: Extras, world: W
                     remember_run(world, extras.settings, folder)
                 _train(config, digits, validation, folder, extras, open_log, world, resumed.snapshot)
     if folder:
-        _sum_up(folder, extras)
+        sum_up(folder, extras.data_dir, as_json=extras.as_json)
 
 
 def _load(config: RunConfig, extras: Extras, world: World, *, may_fall_back: bool) -> tuple[RunConfig, Digits, Digits]:
@@ -241,25 +242,6 @@ def _train(
                 log.add(result)
 
 
-def _sum_up(folder: Path, extras: Extras) -> None:
-    """Say what came of a run that has ended."""
-    from digitnet import reports
-    from digitnet.checkpoint import load_checkpoint
-    from digitnet.console.networks import print_curves, print_run
-    from digitnet.runs import BEST
-    from digitnet.snapshots import load_newest
-
-    last, best = load_newest(folder).snapshot, load_checkpoint(folder / BEST)
-    ending = last.journal.ending(last.state.position) if last else None
-    if last is None or ending is None:  # the folder is free again
-        raise CheckpointError(f"{folder} has ended, and another process goes on with it or its state is damaged since")
-    if extras.as_json:
-        print_json(reports.run_report(folder, best, ending, last.origin.processes, _draw_curves(folder, best, last)))
-    else:
-        print_run(folder, best, ending, extras.data_dir)
-        print_curves(_draw_curves(folder, best, last))  # after all else, for it takes half a second
-
-
 def _scalar_log(wanted: bool) -> Callable[[Path, int | None], AbstractContextManager[ScalarLog | None]]:
     if not wanted:
         return lambda _, __: nullcontext()
@@ -278,21 +260,3 @@ def _with_found_rate(config: RunConfig, train: Digits) -> RunConfig:
         f"Learning rate {test.suggested:g}, found by a range test of {len(test.rates)} steps in {test.elapsed_s:.1f} s."
     )
     return replace(config, train=replace(config.train, learning_rate=test.suggested))
-
-
-def _draw_curves(folder: Path, best: Checkpoint, last: Snapshot) -> Path | None:
-    """Draw how training went, where there is matplotlib; return the file."""
-    from digitnet.explain.training.curves import draw_curves, gather_curves
-    from digitnet.runs import CURVES, METRICS
-
-    if find_spec("matplotlib") is None:
-        return None
-    rule, record = last.config.train, best.record
-    source = (
-        f"{METRICS} of run {printable(folder.name)}, and the loss within epochs: {best.config.kind}, {rule.loss}, "
-        f"{rule.optimizer}; {record.train_size:,} images of {printable(record.dataset)}, "
-        f"{record.validation_size:,} for validation"
-    )
-    steps_per_epoch = -(-(record.train_size + rule.extra_strokes) // rule.batch_size)
-    draw_curves(gather_curves(last.journal, steps_per_epoch), folder / CURVES, source)
-    return folder / CURVES
