@@ -15,10 +15,12 @@ import torch
 from launching import end, free_port, launch, start, torchrun, workers
 from safetensors.torch import load_file
 from test_cli import fail, invoke
+from torch.distributed import HashStore
 
 from digitnet import distributed
-from digitnet.distributed import ALONE, joined
-from digitnet.errors import LaunchError, UsageError
+from digitnet.data.once import once
+from digitnet.distributed import ALONE, World, joined
+from digitnet.errors import DataError, LaunchError, UsageError
 from digitnet.launch import Launch, read_launch
 
 TRAIN = ("train", "--dataset", "strokes", "--model", "mlp", "--preset", "fast", "--hidden-sizes", "16")
@@ -200,6 +202,21 @@ def test_batches_that_are_too_small_for_all_are_refused():
     assert [process.returncode for process in done] == [1, 1]
     assert "a batch of 3 images is too small for 2 processes: each needs at least 2, for batch norm" in done[0].stderr
     assert done[1].stderr == ""
+
+
+@pytest.mark.parametrize("fault", [DataError("no such set"), OSError("the disk is full")])
+def test_a_set_that_cannot_be_made_is_said_by_all_and_leaves_nothing(tmp_path, monkeypatch, fault):
+    class Two(World):
+        def gather(self, value):
+            return [value, 1 if value == 0 else value]  # the second process of this machine
+
+    def make():
+        raise fault
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(LaunchError, match=str(fault)):
+        once(Two(launch=Launch(size=2), store=HashStore()), make)
+    assert not list(tmp_path.iterdir())
 
 
 # Under torchrun.
