@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import platform
+import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MEETING = timedelta(seconds=40)  # for which they wait for each other: importing PyTorch takes long from a cold disk
-CONNECTING = timedelta(seconds=15)  # to the store, which PyTorch tries twice
+CONNECTING = timedelta(seconds=10)  # to the store, once somebody listens there
+TRY_S = 2.0
 WORKING = timedelta(hours=4)  # for which the others wait where one unpacks a data set for them
 ANSWERING = timedelta(minutes=10)  # and where all work: a step takes seconds; one that dies is mostly known of at once
 POLL_S = 0.02
@@ -202,6 +204,8 @@ def refuse_together(fault: str) -> str | None:
         return told
     try:
         _meet(found, {}, fault)
+    except AbsentError:  # nor is there anybody to be told
+        return told
     except LaunchError as error:
         return str(error) if found.is_first else None
     return told
@@ -272,6 +276,8 @@ def _open_store(found: Launch) -> Store:
         LaunchError: It is not there, or cannot be served.
     """
     serves = found.is_first and not found.agent_serves
+    if not serves:
+        _wait_for_port(found)
     try:
         return dist.TCPStore(  # type: ignore[attr-defined]
             str(found.host), found.port, is_master=serves, timeout=CONNECTING, wait_for_workers=False, multi_tenant=True
@@ -284,6 +290,24 @@ def _open_store(found: Launch) -> Store:
                 f"the first process cannot listen at {place}; choose another MASTER_PORT ({why})"
             ) from error
         raise AbsentError(f"nobody answered at {place}, where the processes of this launch were to meet") from error
+
+
+def _wait_for_port(found: Launch) -> None:
+    """Wait until somebody listens where the processes meet: PyTorch would try twice, for over a minute, and log pages.
+
+    Raises:
+        AbsentError: Nobody does.
+    """
+    deadline = time.monotonic() + MEETING.total_seconds()
+    while True:
+        try:
+            with socket.create_connection((str(found.host), found.port), timeout=TRY_S):
+                return
+        except OSError as error:
+            if time.monotonic() > deadline:
+                waited = f"in {MEETING.total_seconds():.0f} s, nobody answered at {found.host}:{found.port}"
+                raise AbsentError(f"{waited}, where the processes of this launch were to meet ({error})") from error
+            time.sleep(POLL_S)
 
 
 def _absent(found: Launch, store: Store, names: Sequence[str]) -> str:

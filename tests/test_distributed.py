@@ -171,6 +171,21 @@ def test_a_process_that_nobody_answers_ends(told, monkeypatch):
         pass
 
 
+def test_a_process_that_finds_nobody_says_so_itself(tmp_path):
+    script = tmp_path / "short.py"
+    script.write_text("""
+from datetime import timedelta
+from digitnet import distributed
+from digitnet.cli import main
+
+distributed.MEETING = timedelta(seconds=1)
+main()
+""")
+    port = free_port()
+    done = end(start(1, 2, port, script, *SMALL))
+    one_line([done], f"in 1 s, nobody answered at 127.0.0.1:{port}, where the processes of this launch were to meet.*")
+
+
 @pytest.mark.parametrize(
     ("device", "gloo", "message"),
     [

@@ -50,8 +50,7 @@ def _one_line_errors(ctx: typer.Context) -> Iterator[None]:
     try:
         yield
     except DigitnetError as error:
-        _note_for_launcher(error)
-        _fail(str(error), error.exit_code, alike=_is_said_by_first(error))
+        _fail_for(error)
     except typer.TyperException as error:
         message = error.format_message().removesuffix(".")
         for said, meant in PLAIN.items():
@@ -78,8 +77,11 @@ def _one_line_errors(ctx: typer.Context) -> Iterator[None]:
         _fail_without_memory(error)
 
 
-def _is_said_by_first(error: DigitnetError) -> bool:
-    return error.told or (isinstance(error, LaunchError) and not isinstance(error, AbsentError))
+def _fail_for(error: DigitnetError) -> NoReturn:
+    if isinstance(error, AbsentError):  # there is nobody else to say it
+        _end_with(str(error), error.exit_code)
+    _note_for_launcher(error)
+    _fail(str(error), error.exit_code, alike=error.told or isinstance(error, LaunchError))
 
 
 def _note_for_launcher(error: DigitnetError) -> None:
@@ -92,7 +94,10 @@ def _note_for_launcher(error: DigitnetError) -> None:
 
 
 def _fail(message: str, code: int, *, alike: bool = False) -> NoReturn:
-    said = _said_by_one(message, alike=alike)
+    _end_with(_said_by_one(message, alike=alike), code)
+
+
+def _end_with(said: str | None, code: int) -> NoReturn:
     if said is not None:
         with suppress(BrokenPipeError):
             typer.echo(f"error: {printable(said)}", err=True)
@@ -190,7 +195,7 @@ def main() -> None:
     # they are made, would be a fifth of what a short command takes.
     gc.set_threshold(100_000)
     if "WORLD_SIZE" in os.environ:  # of a launch that goes wrong, PyTorch's sockets log pages, and we a line
-        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed, by a shell's >&-
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 (for as long as we live)
