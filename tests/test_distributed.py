@@ -286,6 +286,13 @@ def test_machines_count_restarts_each_for_itself_and_their_processes_meet_all_th
     assert same_as(undisturbed)
 
 
+def test_torchrun_shows_the_reason_at_the_end():
+    done = end(torchrun(2, "digitnet", *SMALL, "--name", "a/b"))
+    assert done.returncode == 1
+    assert done.stderr.count("error: 'a/b' is no name for a run") == 1
+    assert done.stderr.partition("Root Cause")[2].count("traceback : 'a/b' is no name for a run") == 1
+
+
 def test_another_command_of_the_same_launch_begins_a_run_of_its_own():
     command = shlex.join([sys.executable, "-m", "digitnet", *SMALL])
     script = f"{command} --name first && {command} --name second"

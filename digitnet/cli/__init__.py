@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import atexit
 import gc
+import json
 import os
 import re
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import pairwise
@@ -80,20 +82,21 @@ def _one_line_errors(ctx: typer.Context) -> Iterator[None]:
 def _fail_for(error: DigitnetError) -> NoReturn:
     if isinstance(error, AbsentError):  # there is nobody else to say it
         _end_with(str(error), error.exit_code)
-    _note_for_launcher(error)
     _fail(str(error), error.exit_code, alike=error.told or isinstance(error, LaunchError))
 
 
-def _note_for_launcher(error: DigitnetError) -> None:
-    """Let torchrun show the reason in what it says at the end, too: it is long, and ours stands above it."""
-    if "TORCHELASTIC_ERROR_FILE" in os.environ:
-        from torch.distributed.elastic.multiprocessing.errors import get_error_handler
+def _note_for_launcher(message: str) -> None:
+    """Let torchrun show the reason in what it says at the end, too: it is long, and ours stands above it.
 
+    Source: torch.distributed.elastic.multiprocessing.errors, ``ProcessFailure``.
+    """
+    if path := os.environ.get("TORCHELASTIC_ERROR_FILE"):
         with suppress(OSError):
-            get_error_handler().record_exception(error)
+            Path(path).write_text(json.dumps({"message": message, "timestamp": int(time.time())}))
 
 
 def _fail(message: str, code: int, *, alike: bool = False) -> NoReturn:
+    _note_for_launcher(message)
     _end_with(_said_by_one(message, alike=alike), code)
 
 
