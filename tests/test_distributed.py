@@ -243,6 +243,7 @@ def wait_for(pattern, agent):
         time.sleep(0.02)
 
 
+IN_PROC = pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
 LONG = (*TRAIN, "--train-size", "900", "--batch-size", "20", "--epochs", "6", "--batch-norm", "--dropout", "0.2")
 
 
@@ -260,6 +261,7 @@ def same_as(undisturbed):
     return all(torch.equal(mine[name], undisturbed[name]) for name in undisturbed)
 
 
+@IN_PROC
 def test_a_process_that_is_killed_is_started_anew_and_nothing_is_lost(undisturbed):
     """The first one, which saves. The network is the same, to the bit, as of a run that was left in peace."""
     agent = torchrun(2, "digitnet", *LONG, "--name", "killed", "--save-every", "50", options=["--max-restarts", "1"])
@@ -272,6 +274,7 @@ def test_a_process_that_is_killed_is_started_anew_and_nothing_is_lost(undisturbe
     assert same_as(undisturbed)
 
 
+@IN_PROC
 def test_machines_count_restarts_each_for_itself_and_their_processes_meet_all_the_same(undisturbed):
     where = ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{free_port()}", "--rdzv-id", "mine"]
     options = ["--nnodes", "2", "--max-restarts", "1", *where]

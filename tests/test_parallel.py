@@ -1,5 +1,7 @@
 """Training that several processes share: the steps of one process, the same in all of them, whatever happens to one."""
 
+import sys
+
 import pytest
 import together
 import torch
@@ -120,5 +122,7 @@ def test_a_data_set_is_made_once_and_mapped_by_all(shared, size):
     assert [each["made"] for each in found] == [1] + [0] * (size - 1)
     assert len({each["sum"] for each in found}) == 1
     assert all(each["name"] == "strokes" and each["validation"] == 10 for each in found)
+    if sys.platform != "linux":
+        return
     # Linux counts a page that n processes map as a n-th for each.
     assert all(each["Rss"] > 14_000 and each["Pss"] < 0.6 * each["Rss"] for each in found)

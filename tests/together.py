@@ -169,7 +169,8 @@ def loaded(world):
     total, place = int(train_digits.images.sum()), train_digits.images.data_ptr()
     world.barrier()  # all have mapped all of it
     kinds, inside = {}, False
-    for line in Path("/proc/self/smaps").read_text().splitlines():
+    smaps = Path("/proc/self/smaps")  # Linux alone has it
+    for line in smaps.read_text().splitlines() if smaps.exists() else ():
         if "-" in line.split()[0]:
             first, last = (int(n, 16) for n in line.split()[0].split("-"))
             inside = first <= place < last
