@@ -313,7 +313,12 @@ def test_two_processes_do_what_one_does(predict, run_folder, shards):
     assert_whole(alone(predict, "shards", "gone.png", code=3))
     assert "inputs       24" in first.stdout
     assert "unreadable   2" in first.stdout
-    assert (second.stdout, second.stderr) == ("", "")
+    assert second.stdout == ""
+    told = [line for process in (first, second) for line in process.stderr.splitlines() if line.startswith("error: ")]
+    assert sorted(told) == [
+        "error: cannot read gone.png: No such file or directory",
+        f"error: {shards[1]} is cut short",
+    ]
     assert "nothing was missing" in predict("--output", OUT, "shards", "gone.png", code=3).stdout
 
 

@@ -305,12 +305,22 @@ def test_training_by_windows_goes_on_from_any_step_to_the_same_weights(larger):
         assert torch.equal(train(larger, few, states[step])[0], weights), step
 
 
+def test_of_a_batch_that_is_shared_the_part_is_brought(larger):
+    stage, batch = Stage(larger, 10, torch.device("cpu")), torch.arange(100, 109)
+    stage.digits.images.zero_()
+    places = stage.bring(batch, lambda items: items.tensor_split(2)[1])
+    assert torch.equal(stage.digits.images[places][5:], larger.images[batch][5:])
+    assert not stage.digits.images[:5].any()
+
+
 def test_batches_that_are_brought_train_the_same_weights(larger, monkeypatch):
     few = larger.take(torch.arange(50))
     expected, states = train(larger, few)
     brought = []
     bring = Stage.bring
-    monkeypatch.setattr(Stage, "bring", lambda self, batch: brought.append(len(batch)) or bring(self, batch))
+    monkeypatch.setattr(
+        Stage, "bring", lambda self, batch, share: brought.append(len(batch)) or bring(self, batch, share)
+    )
     monkeypatch.setattr(Digits, "device", torch.device("meta"))  # anywhere but where the network is
     assert torch.equal(train(larger, few)[0], expected)
     assert sum(brought) == 2 * 2_500
