@@ -147,7 +147,7 @@ def joined(settings: Mapping[str, object], device: str = "cpu") -> Iterator[Worl
     """
     found = read_launch()
     if found.size == 1:
-        yield World(launch=found, kept=_open_store(found) if found.agent_serves else None)
+        yield World(launch=found, kept=_open_store(found) if found.launcher_serves else None)
         return
     here = {"digitnet": __version__, "torch": torch.__version__, "python": platform.python_version(), "device": device}
     store, kept = _meet(found, {**here, **settings}, _fault_of(device, found))
@@ -156,7 +156,7 @@ def joined(settings: Mapping[str, object], device: str = "cpu") -> Iterator[Worl
             torch.cuda.set_device(found.local_rank)
         backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
         dist.init_process_group(backend, store=store, rank=found.rank, world_size=found.size, timeout=ANSWERING)
-        yield World(launch=found, store=store, kept=kept if found.agent_serves else None)
+        yield World(launch=found, store=store, kept=kept if found.launcher_serves else None)
     except DigitnetError as error:
         error.told = _is_told(found, store, str(error))
         raise
@@ -275,7 +275,7 @@ def _open_store(found: Launch) -> Store:
     Raises:
         LaunchError: It is not there, or cannot be served.
     """
-    serves = found.is_first and not found.agent_serves
+    serves = found.is_first and not found.launcher_serves
     if not serves:
         _wait_for_port(found)
     try:

@@ -26,7 +26,7 @@ class Launch:
     host: str | None = None
     """Where they meet; None where no launcher says so."""
     port: int = 0
-    agent_serves: bool = False
+    launcher_serves: bool = False
     """Whether the launcher itself serves the store in which they meet, and keeps it when it starts them anew."""
 
     @property
@@ -58,7 +58,7 @@ def read_launch() -> Launch:
         starts_anew=restarts < _number("TORCHELASTIC_MAX_RESTARTS", 0),
         host=os.environ.get("MASTER_ADDR"),
         port=_number("MASTER_PORT", 0),
-        agent_serves=os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True",
+        launcher_serves=os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True",
     )
     if size > 1 and not (found.host and 0 < found.port < 65_536):
         raise UsageError(

@@ -69,9 +69,9 @@ def torchrun(size, *arguments, options=(), program=None):
     return _start([*command, *map(str, arguments)], env)
 
 
-def workers(agent, size):
-    """Wait for all processes that an agent has started, and return their ids by rank."""
-    children, until = Path(f"/proc/{agent.pid}/task/{agent.pid}/children"), time.monotonic() + 60
+def workers(launcher, size):
+    """Wait for all processes that a launcher has started, and return their ids by rank."""
+    children, until = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children"), time.monotonic() + 60
     while time.monotonic() < until:
         found = {}
         for pid in children.read_text().split():
@@ -81,4 +81,4 @@ def workers(agent, size):
         if len(found) == size:
             return found
         time.sleep(0.05)
-    pytest.fail(f"there are not {size} processes: {end(agent).stderr}")
+    pytest.fail(f"there are not {size} processes: {end(launcher).stderr}")

@@ -69,7 +69,7 @@ def test_what_torchrun_says_is_read(told):
     told(RANK=5, WORLD_SIZE=8, LOCAL_RANK=1, LOCAL_WORLD_SIZE=4, MASTER_ADDR="there", MASTER_PORT=29500)
     told(TORCHELASTIC_RESTART_COUNT=2, TORCHELASTIC_MAX_RESTARTS=3, TORCHELASTIC_USE_AGENT_STORE="True")
     expected = {"rank": 5, "size": 8, "local_rank": 1, "local_size": 4, "host": "there", "port": 29500}
-    assert read_launch() == Launch(**expected, restarts=2, starts_anew=True, agent_serves=True)
+    assert read_launch() == Launch(**expected, restarts=2, starts_anew=True, launcher_serves=True)
     assert not read_launch().is_first
 
 
@@ -237,9 +237,9 @@ def test_a_set_that_cannot_be_made_is_said_by_all_and_leaves_nothing(tmp_path, m
 # Under torchrun.
 
 
-def wait_for(pattern, agent):
+def wait_for(pattern, launcher):
     while not list(Path().glob(pattern)):
-        assert agent.poll() is None, end(agent).stderr
+        assert launcher.poll() is None, end(launcher).stderr
         time.sleep(0.02)
 
 
@@ -264,10 +264,10 @@ def same_as(undisturbed):
 @IN_PROC
 def test_a_process_that_is_killed_is_started_anew_and_nothing_is_lost(undisturbed):
     """The first one, which saves. The network is the same, to the bit, as of a run that was left in peace."""
-    agent = torchrun(2, "digitnet", *LONG, "--name", "killed", "--save-every", "50", options=["--max-restarts", "1"])
-    wait_for("checkpoints/killed/state-000[1-9]*", agent)
-    os.kill(workers(agent, 2)[0], signal.SIGKILL)
-    done = end(agent)
+    launcher = torchrun(2, "digitnet", *LONG, "--name", "killed", "--save-every", "50", options=["--max-restarts", "1"])
+    wait_for("checkpoints/killed/state-000[1-9]*", launcher)
+    os.kill(workers(launcher, 2)[0], signal.SIGKILL)
+    done = end(launcher)
     assert done.returncode == 0, done.stderr
     assert "Going on with run checkpoints/killed after step" in done.stderr
     assert [path.name for path in Path("checkpoints").iterdir()] == ["killed"]
@@ -305,10 +305,10 @@ def test_another_command_of_the_same_launch_begins_a_run_of_its_own():
 
 
 def test_a_run_that_is_asked_to_stop_is_gone_on_with_by_another_number_of_processes():
-    agent = torchrun(2, "digitnet", *LONG, "--name", "mine")
-    wait_for("checkpoints/mine/state-000[1-9]*", agent)
-    agent.send_signal(signal.SIGTERM)
-    done = end(agent)
+    launcher = torchrun(2, "digitnet", *LONG, "--name", "mine")
+    wait_for("checkpoints/mine/state-000[1-9]*", launcher)
+    launcher.send_signal(signal.SIGTERM)
+    done = end(launcher)
     assert re.search(r"^error: interrupted after step [0-9]+, and saved$", done.stderr, re.MULTILINE), done.stderr
     assert done.stderr.count("error: interrupted") == 1
     after = int(re.search(r"after step ([0-9]+)", done.stderr)[1])

@@ -100,7 +100,7 @@ def predict(
             asked = {"top_k": top_k, "number": number, "reject_rate": rate}
             totals = predict_in_bulk(classifier, inputs, output, asked, world)
             # A launcher would take any exit code but 0 for a process that failed, and start all of them anew.
-            if not (world.size > 1 or world.launch.agent_serves):
+            if not (world.size > 1 or world.launch.launcher_serves):
                 _end(totals.errors, totals.turned_away if fail_on_reject else 0)
         return
     classifier = Classifier.load(checkpoint, place, choose_precision(precision, place))
