@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from test_cli import fail, invoke
 from torch.distributed import HashStore
 
-from digitnet import distributed
+from digitnet import distributed, meeting
 from digitnet.data.once import once
 from digitnet.distributed import ALONE, World, joined
 from digitnet.errors import DataError, LaunchError, UsageError
@@ -156,7 +156,7 @@ def test_a_port_that_is_taken_is_said_by_the_first():
 
 
 def test_who_does_not_come_is_named(told, monkeypatch):
-    monkeypatch.setattr(distributed, "MEETING", timedelta(seconds=1))
+    monkeypatch.setattr(meeting, "MEETING", timedelta(seconds=1))
     port = free_port()
     told(RANK=0, WORLD_SIZE=3, MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
     message = rf"waited 1 s at 127.0.0.1:{port} for process 1, 2 of 3 \(counted from 0\), in vain"
@@ -165,7 +165,7 @@ def test_who_does_not_come_is_named(told, monkeypatch):
 
 
 def test_a_process_that_nobody_answers_ends(told, monkeypatch):
-    monkeypatch.setattr(distributed, "MEETING", timedelta(seconds=1))
+    monkeypatch.setattr(meeting, "MEETING", timedelta(seconds=1))
     told(RANK=1, WORLD_SIZE=2, MASTER_ADDR="127.0.0.1", MASTER_PORT=free_port())
     with pytest.raises(LaunchError, match="nobody answered"), joined({}):
         pass
@@ -175,10 +175,10 @@ def test_a_process_that_finds_nobody_says_so_itself(tmp_path):
     script = tmp_path / "short.py"
     script.write_text("""
 from datetime import timedelta
-from digitnet import distributed
+from digitnet import meeting
 from digitnet.cli import main
 
-distributed.MEETING = timedelta(seconds=1)
+meeting.MEETING = timedelta(seconds=1)
 main()
 """)
     port = free_port()

@@ -9,7 +9,7 @@ from conftest import ROOT, run_python
 # From the bottom up, a layer a line. A module may import only what stands before it.
 LAYERS = """
 errors values launch config sources bombs assignment
-atomic recipes device distributed arrays components hull modes decoding normalise shards inputs
+atomic recipes device meeting distributed arrays components hull modes decoding normalise shards inputs
 paper sheet ruling marks parts blots ink several seams cells layout segments pictures drawing
 data.glyphs data.letters data.templates data.pen data.stream data.strokes data.nondigits
 data.order data.idx data.digits data.stage data.augment data.variants data.cache data.mnist

@@ -118,7 +118,7 @@ def _said_by_one(message: str, *, alike: bool) -> str | None:
         return message
     if alike:
         return message if found.is_first else None
-    from digitnet.distributed import refuse_together
+    from digitnet.meeting import refuse_together
 
     return refuse_together(message)
 
