@@ -81,7 +81,7 @@ def test_an_endless_list_is_not_read_far_ahead_and_streams():
     going = iter(Share(posted_units(store), tickets(store), {}))
     for _ in range(4):
         _, unit = next(going)
-        assert len(list(unit.places())) == 5
+        assert len([place for place in unit.places() if place]) == 5  # None says that more has to be waited for
     sleep(0.3)
     assert len(drawn) <= (4 + 2 * lists.AHEAD + 1) * 5
     ended.append("now")
