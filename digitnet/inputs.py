@@ -13,7 +13,7 @@ from typing import cast
 
 from digitnet.bombs import MAX_BYTES
 from digitnet.decoding import is_picture_name, walk_files
-from digitnet.errors import DataError, PictureError, UsageError
+from digitnet.errors import DataError, UsageError
 from digitnet.shards import is_shard_name, read_members
 from digitnet.sources import STDIN, Packed, Source, Unreadable
 
@@ -59,13 +59,9 @@ def read_shard(path: Path) -> Iterator[Packed | Unreadable]:
     try:
         for member in read_members(path, is_picture_name):
             picture = Packed(path=f"{path}/{member.name}", data=member.data)
-            yield _unreadable(picture.path, member.fault) if member.fault else picture
+            yield Unreadable(path=picture.path, error=f"{picture.path} {member.fault}") if member.fault else picture
     except DataError as error:
         yield Unreadable(path=str(path), error=str(error))
-
-
-def _unreadable(path: str, fault: str) -> Unreadable:
-    return Unreadable(path=path, error=str(PictureError(f"{path} {fault}")))
 
 
 def _ranged(text: str) -> Iterator[str]:

@@ -232,6 +232,6 @@ def _default_generator(device: torch.device) -> torch.Generator:
             return torch.default_generator
         case "cuda":
             torch.cuda.init()  # type: ignore[no-untyped-call]
-            return torch.cuda.default_generators[device.index or torch.cuda.current_device()]
+            return torch.cuda.default_generators[torch.cuda.current_device() if device.index is None else device.index]
         case _:
             return torch.mps._get_default_mps_generator()
