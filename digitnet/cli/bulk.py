@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,11 +28,23 @@ if TYPE_CHECKING:
 TOLD_ERRORS = 20  # of what may be a million, all of which are in the parts
 
 
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """The options that answers depend on."""
+
+    top_k: int
+    """Digits that an answer names."""
+    number: bool
+    """Whether a picture holds a number, or one digit."""
+    reject_rate: float
+    """Share of real digits that may be turned away, in [0, 1]."""
+
+
 def predict_in_bulk(
     classifier: Classifier,
     inputs: list[str],
     folder: Path,
-    asked: dict[str, Any],
+    asked: Asked,
     world: World,
 ) -> Counts:
     """Write what is missing of the answers, together with the other processes of the launch, and say what all came to.
@@ -40,7 +53,7 @@ def predict_in_bulk(
         classifier: What reads the pictures.
         inputs: As they were typed.
         folder: Where the parts go.
-        asked: The options that answers depend on: top_k, number and reject_rate.
+        asked: The options that answers depend on.
         world: The processes of the launch.
 
     Raises:
@@ -60,7 +73,7 @@ def predict_in_bulk(
             begin(folder, made_of)
             clear(folder)
         started = time.monotonic()
-        read, report = _reader(classifier, asked), partial(answer_report, top_k=asked["top_k"])
+        read, report = _reader(classifier, asked), partial(answer_report, top_k=asked.top_k)
         here, units = _work(inputs, folder, read, report, world)
         everywhere = sum(world.gather(here))
         totals = world.broadcast(_merge(folder, made_of, units) if world.is_first else Counts())
@@ -135,15 +148,15 @@ def _merge(folder: Path, made_of: dict[str, Any], units: int) -> Counts:
     return totals
 
 
-def _reader(classifier: Classifier, asked: dict[str, Any]) -> Reader:
+def _reader(classifier: Classifier, asked: Asked) -> Reader:
     from digitnet.numbers import read_numbers
 
-    if asked["number"]:
-        return partial(read_numbers, classifier, reject_rate=asked["reject_rate"])
-    return partial(classifier.predict_files, reject_rate=asked["reject_rate"])
+    if asked.number:
+        return partial(read_numbers, classifier, reject_rate=asked.reject_rate)
+    return partial(classifier.predict_files, reject_rate=asked.reject_rate)
 
 
-def _made_of(classifier: Classifier, inputs: list[str], asked: dict[str, Any]) -> dict[str, Any]:
+def _made_of(classifier: Classifier, inputs: list[str], asked: Asked) -> dict[str, Any]:
     """Describe all that the answers depend on, but for the pictures themselves and the device."""
     from digitnet.bulk.units import UNIT_PICTURES
 
@@ -153,7 +166,7 @@ def _made_of(classifier: Classifier, inputs: list[str], asked: dict[str, Any]) -
     return {
         "digitnet": __version__,
         "network": network,
-        **asked,
+        **asdict(asked),
         "precision": precision,
         "unit_pictures": UNIT_PICTURES,
         "inputs": inputs,

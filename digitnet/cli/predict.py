@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from digitnet.cli.bulk import predict_in_bulk
+from digitnet.cli.bulk import Asked, predict_in_bulk
 from digitnet.cli.launched import settings_of
 from digitnet.cli.options import CheckpointOption, DeviceOption, ReadingPrecisionOption, parse_rate, print_json
 from digitnet.config import REJECT_RATE
@@ -18,6 +18,8 @@ from digitnet.errors import PictureError, ThresholdError, UsageError, printable
 from digitnet.launch import read_launch
 
 if TYPE_CHECKING:
+    import torch
+
     from digitnet.numbers import NumberPrediction
     from digitnet.predictor import Classifier, Prediction
     from digitnet.sources import Unreadable
@@ -79,39 +81,54 @@ def predict(
     torchrun, PyTorch's launcher: see docs/scale.md.
     """
     _check(ctx.params)
-    top_k = top_k or 3
     rate = REJECT_RATE if reject_rate is None else parse_rate(reject_rate, "--reject-rate")
+    asked = Asked(top_k=top_k or 3, number=number, reject_rate=rate)
     form: Form = "json" if json_ else "jsonl" if jsonl else "csv" if csv else "text"
 
-    from digitnet import reports
-    from digitnet.console.notes import counting, note, note_checkpoint
     from digitnet.device import choose_device, choose_precision, keep_freed_memory
-    from digitnet.predictor import Classifier
-    from digitnet.sources import Unreadable
 
     keep_freed_memory()
     place = choose_device(device)
-    if output is not None:
+    dtype = choose_precision(precision, place)
+    if output is None:
+        failed, rejected = _print_answers(_load(checkpoint, place, dtype), inputs, asked, form, show)
+    else:
         from digitnet.distributed import joined
 
         with joined(settings_of(ctx.params), place.type) as world:
-            classifier = Classifier.load(checkpoint, place, choose_precision(precision, place))
-            note_checkpoint(classifier)
-            asked = {"top_k": top_k, "number": number, "reject_rate": rate}
-            totals = predict_in_bulk(classifier, inputs, output, asked, world)
-            # A launcher would take any exit code but 0 for a process that failed, and start all of them anew.
-            if not (world.size > 1 or world.launch.launcher_serves):
-                _end(totals.errors, totals.turned_away if fail_on_reject else 0)
-        return
-    classifier = Classifier.load(checkpoint, place, choose_precision(precision, place))
+            totals = predict_in_bulk(_load(checkpoint, place, dtype), inputs, output, asked, world)
+        if world.size > 1 or world.launch.launcher_serves:
+            return  # a launcher would take any exit code but 0 for a process that failed, and start all of them anew
+        failed, rejected = totals.errors, totals.turned_away
+    _end(failed, rejected if fail_on_reject else 0)
+
+
+def _load(checkpoint: str | None, device: torch.device, dtype: torch.dtype) -> Classifier:
+    from digitnet.console.notes import note_checkpoint
+    from digitnet.predictor import Classifier
+
+    classifier = Classifier.load(checkpoint, device, dtype)
     note_checkpoint(classifier)
-    print_answer = _printer(form, top_k, number)
+    return classifier
+
+
+def _print_answers(classifier: Classifier, inputs: list[str], asked: Asked, form: Form, show: bool) -> tuple[int, int]:
+    """Print an answer for each picture as it comes; return how many could not be read, and how many are turned away.
+
+    Raises:
+        PictureError: There is nothing to read.
+    """
+    from digitnet.console.notes import counting, note
+    from digitnet.reports import prediction_report
+    from digitnet.sources import Unreadable
+
+    print_answer = _printer(form, asked)
     kept: list[Prediction | NumberPrediction | Unreadable] = []
-    failed = rejected = 0
-    answer = None
+    read = failed = rejected = 0
     with counting("pictures") as count_one:
-        for answer in _answers(classifier, inputs, number, rate, show):
+        for answer in _answers(classifier, inputs, asked, show):
             count_one()
+            read += 1
             if isinstance(answer, Unreadable):
                 failed += 1
                 note(f"error: {answer.error}")
@@ -122,10 +139,10 @@ def predict(
             else:
                 print_answer(answer)
     if form == "json":
-        print_json(reports.prediction_report(classifier, kept, top_k))
-    if answer is None:
+        print_json(prediction_report(classifier, kept, asked.top_k))
+    if not read:
         raise PictureError("the list on stdin is empty")
-    _end(failed, rejected if fail_on_reject else 0)
+    return failed, rejected
 
 
 def _check(given: Mapping[str, Any]) -> None:
@@ -161,20 +178,20 @@ def _end(failed: int, rejected: int) -> None:
 
 
 def _answers(
-    classifier: Classifier, inputs: list[str], number: bool, reject_rate: float, show: bool
+    classifier: Classifier, inputs: list[str], asked: Asked, show: bool
 ) -> Iterator[Prediction | NumberPrediction | Unreadable]:
     """Read the pictures one at a time, for a digit each or for a number."""
     from digitnet.inputs import expand, unpack
 
     sources = unpack(expand(inputs))
-    if number:
+    if asked.number:
         from digitnet.numbers import read_numbers
 
-        return read_numbers(classifier, sources, reject_rate=reject_rate)
-    return classifier.predict_files(sources, reject_rate=reject_rate, show=show)
+        return read_numbers(classifier, sources, reject_rate=asked.reject_rate)
+    return classifier.predict_files(sources, reject_rate=asked.reject_rate, show=show)
 
 
-def _printer(form: Form, top_k: int, number: bool) -> Callable[[Prediction | NumberPrediction | Unreadable], None]:
+def _printer(form: Form, asked: Asked) -> Callable[[Prediction | NumberPrediction | Unreadable], None]:
     """Return what prints an answer as it comes, having printed the heading if there is one."""
     from digitnet import reports
     from digitnet.console.answers import number_line, prediction_line, prepared_lines
@@ -183,13 +200,13 @@ def _printer(form: Form, top_k: int, number: bool) -> Callable[[Prediction | Num
 
     show = printable if sys.stdout.isatty() else str  # a program gets a file's name as it is, a terminal no escapes
     if form == "csv":
-        typer.echo(reports.csv_heading(reports.NUMBER_CSV_FIELDS if number else reports.CSV_FIELDS))
+        typer.echo(reports.csv_heading(reports.NUMBER_CSV_FIELDS if asked.number else reports.CSV_FIELDS))
 
     def print_answer(answer: Prediction | NumberPrediction | Unreadable) -> None:
         if form == "jsonl":
-            typer.echo(json.dumps(reports.answer_report(answer, top_k)))
+            typer.echo(json.dumps(reports.answer_report(answer, asked.top_k)))
         elif isinstance(answer, Prediction):
-            typer.echo(show(reports.csv_row(answer)) if form == "csv" else prediction_line(answer, top_k))
+            typer.echo(show(reports.csv_row(answer)) if form == "csv" else prediction_line(answer, asked.top_k))
             if form == "text" and answer.prepared is not None:
                 typer.echo(prepared_lines(answer.prepared))
         elif not isinstance(answer, Unreadable):
