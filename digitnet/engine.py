@@ -20,6 +20,7 @@ from digitnet.metrics import Metrics, standard_error
 from digitnet.models import DigitNet
 from digitnet.progress import EpochResult, Result, StateResult
 from digitnet.state import Position, TrainingState
+from digitnet.stepper import Stepper
 from digitnet.stopping import Stopping, StopReason
 from digitnet.trainer import Trained, Trainer
 
@@ -66,7 +67,7 @@ def fit(
         lowest_loss=position.lowest_loss,
         waited=position.waited,
     )
-    trainer = Trainer(model, train, nondigits, config, dtype, resume, world)
+    trainer = Trainer(Stepper(model, train, nondigits, config, dtype, world), resume)
     validation_loss_fn = build_loss(config.loss)  # smoothing is for training
     highest = position.highest
     if save_due is not None and resume is None:

@@ -56,9 +56,10 @@ class Stepper:
         self._stage = None if digits.device == device else Stage(digits, config.batch_size, device)
         self._digits = self._stage.digits if self._stage else digits
         self._announce = digits.announce
-        self._nondigits, self._config, self._dtype, self._world = nondigits, config, dtype, world
-        self.batches_per_epoch = -(-len(digits) // config.batch_size)
-        self._check_parts(len(digits) // self.batches_per_epoch, has_batch_norm(model))
+        self._nondigits, self._dtype = nondigits, dtype
+        self.config, self.world, self.count = config, world, len(digits)
+        self.batches_per_epoch = -(-self.count // config.batch_size)
+        self._check_parts(self.count // self.batches_per_epoch, has_batch_norm(model))
         self._model = model
         decay = config.weight_average
         self.trained = model if decay is None else copy.deepcopy(model)
@@ -83,7 +84,7 @@ class Stepper:
         Raises:
             LaunchError: There is not.
         """
-        least, processes = 2 if normed else 1, self._world.size  # one image has no variance
+        least, processes = 2 if normed else 1, self.world.size  # one image has no variance
         if processes > 1 and smallest // processes < least:
             raise LaunchError(
                 f"a batch of {smallest} images is too small for {processes} processes: each needs at least {least}"
@@ -94,11 +95,11 @@ class Stepper:
         """Yield what is left of an epoch: indices of digits, and of what are no digits if there are any, evenly."""
         digits = batches.begin(done, CPU if self._stage else self._device, self._announce)
         if self._stage:
-            digits = map(partial(self._stage.bring, share=self._world.share), digits)
+            digits = map(partial(self._stage.bring, share=self.world.share), digits)
         if self._nondigits is None:
             yield from ((batch,) for batch in digits)
             return
-        order = torch.randperm(len(self._nondigits), generator=generator(self._config.seed, epoch, "nondigits", CPU))
+        order = torch.randperm(len(self._nondigits), generator=generator(self.config.seed, epoch, "nondigits", CPU))
         order = order.to(self._device)
         starts = (part_start(len(order), len(batches), number) for number in range(done, len(batches) + 1))
         for batch, (start, stop) in zip(digits, pairwise(starts), strict=True):
@@ -106,7 +107,7 @@ class Stepper:
 
     def begin(self, epoch: int) -> None:
         """Make ready for an epoch: its randomness, and sums that are nothing yet."""
-        seed = self._config.seed
+        seed = self.config.seed
         self._noise.manual_seed(derive_seed(seed, epoch, "augment"))
         torch.manual_seed(derive_seed(seed, epoch, "dropout"))  # dropout takes no generator of its own
         self.loss_sum.zero_()
@@ -117,8 +118,8 @@ class Stepper:
         set_learning_rate(self._optimizer, rate)
         if self._average is not None:
             self._average.set_step(number)
-        if self._world.size > 1:  # each drops other units, whatever was done before
-            seed = derive_seed(self._config.seed, number, f"dropout of process {self._world.rank}")
+        if self.world.size > 1:  # each drops other units, whatever was done before
+            seed = derive_seed(self.config.seed, number, f"dropout of process {self.world.rank}")
             # torch.manual_seed does so for all kinds of devices, and notes for each where in the code it was asked to.
             _default_generator(self._device).manual_seed(seed)
         self._run(*batch)
@@ -149,7 +150,7 @@ class Stepper:
             batch: Which digits, (N,) int64.
             others: Which of the images that are no digits, (M,) int64.
         """
-        config, world = self._config, self._world
+        config, world = self.config, self.world
         mine = world.share(batch)
         images, targets = self._digits.images[mine], self._digits.targets[mine]
         loss_fn = weighted(self._loss_fn, world.size * len(mine) / len(batch))
@@ -169,24 +170,24 @@ class Stepper:
 
     def _part(self, batch: Tensor, others: Tensor | None) -> Part | None:
         """Say which of a batch's images this process has; None where it has them all."""
-        if self._world.size == 1 or self._config.augment == "none":
+        if self.world.size == 1 or self.config.augment == "none":
             return None
         numbers = torch.arange(len(batch) + (0 if others is None else len(others)), device=batch.device)
-        mine = [self._world.share(part) for part in numbers.tensor_split([len(batch)])]
+        mine = [self.world.share(part) for part in numbers.tensor_split([len(batch)])]
         return Part(count=len(numbers), mine=torch.cat(mine))
 
     def sums(self) -> tuple[Tensor, Tensor]:
         """Return the loss and the right answers of the epoch so far, added up over all processes."""
         for number in (self.loss_sum, self._correct):
-            self._world.sum_(number)
+            self.world.sum_(number)
         sums = self.loss_sum.clone(), self._correct.clone()
         self._set_sums(*sums)
         return sums
 
     def _set_sums(self, loss: Tensor, correct: Tensor) -> None:
         """Let the first process go on counting from here and the others anew, as if all had just been restored."""
-        self.loss_sum.copy_(loss).mul_(self._world.is_first)
-        self._correct.copy_(correct).mul_(self._world.is_first)
+        self.loss_sum.copy_(loss).mul_(self.world.is_first)
+        self._correct.copy_(correct).mul_(self.world.is_first)
 
     def is_finite(self) -> bool:
         """Say whether all that is trained, and the statistics of batch normalisation, are finite numbers."""

@@ -11,17 +11,13 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from itertools import islice
 
-import torch
 from torch import Tensor
 
 from digitnet.config import TrainConfig
-from digitnet.data.digits import Digits
 from digitnet.data.order import Batches
 from digitnet.device import derive_seed
-from digitnet.distributed import ALONE, World
 from digitnet.errors import CheckpointError, NotFiniteError
 from digitnet.gauge import Gauge
-from digitnet.models import DigitNet
 from digitnet.optim import learning_rate
 from digitnet.progress import StateResult, StepResult
 from digitnet.state import Position, TrainingState, hash_tensors
@@ -48,20 +44,10 @@ class Trained:
 class Trainer:
     """The steps of a run, one after the other, and how far it has come."""
 
-    def __init__(
-        self,
-        model: DigitNet,
-        digits: Digits,
-        nondigits: Tensor | None,
-        config: TrainConfig,
-        dtype: torch.dtype,
-        resume: TrainingState | None,
-        world: World = ALONE,
-    ) -> None:
-        self._config, self._world, self._count = config, world, len(digits)
-        self._stepper = Stepper(model, digits, nondigits, config, dtype, world)
+    def __init__(self, stepper: Stepper, resume: TrainingState | None = None) -> None:
+        self._stepper, self._config, self._world = stepper, stepper.config, stepper.world
         self._steps_per_epoch = self._stepper.batches_per_epoch
-        self._total_steps = config.total_steps(self._steps_per_epoch)
+        self._total_steps = self._config.total_steps(self._steps_per_epoch)
         self.epochs = -(-self._total_steps // self._steps_per_epoch)
         self._position = Position(planned=self._total_steps)
         if resume:
@@ -72,7 +58,7 @@ class Trainer:
     ) -> Generator[StepResult | StateResult, None, Trained]:
         """Pass once over the training images, or over what is left, or as far as the steps or the time budget last."""
         started, first = time.monotonic(), (epoch - 1) * self._steps_per_epoch
-        batches = epoch_batches(self._count, epoch, self._config)
+        batches = epoch_batches(self._stepper.count, epoch, self._config)
         done = self._position.step - first  # more than none where training goes on from within the epoch
         planned = min(len(batches), self._total_steps - first)
         if done == 0:

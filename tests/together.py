@@ -19,6 +19,7 @@ from digitnet.models import build_model
 from digitnet.parallel import parallelise
 from digitnet.progress import EpochResult, StateResult, StepResult
 from digitnet.state import TrainingState, hash_tensors
+from digitnet.stepper import Stepper
 from digitnet.trainer import Trainer, epoch_batches
 
 MLP = MLPConfig(hidden_sizes=(16,))
@@ -87,7 +88,7 @@ def seen_by(world):
             return mine
 
     data = digits(53)
-    trainer = Trainer(build_model(MLP), data, None, RULE, torch.float32, None, Watched(**vars(world)))
+    trainer = Trainer(Stepper(build_model(MLP), data, None, RULE, torch.float32, Watched(**vars(world))))
     trainer._stepper.begin(1)
     for step, batch in enumerate(batches_of(trainer), start=1):
         trainer._take_step(step, batch, FakeStopping(), None)
@@ -130,7 +131,7 @@ def sent(world):
         counted.append(tensor.numel() * 4)
         return reduce(tensor, **options)
 
-    trainer = Trainer(build_model(NORM), digits(53), None, RULE, torch.float32, None, world)
+    trainer = Trainer(Stepper(build_model(NORM), digits(53), None, RULE, torch.float32, world))
     trainer._stepper._shared.register_comm_hook(None, hook)
     torch.distributed.all_reduce = counting
     trainer._stepper.begin(1)
