@@ -321,6 +321,6 @@ def _slide(layer: str, size: int, window: int, stride: int, margin: int) -> int:
     if window > size + 2 * margin:
         raise ValueError(
             f"nothing is left of the feature map: {layer} has a {window}x{window} window and gets {size}x{size} "
-            "pixels; try padding same, or less pooling"
+            "pixels; try padding same, less pooling, a smaller stride or fewer blocks"
         )
     return (size + 2 * margin - window) // stride + 1

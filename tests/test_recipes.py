@@ -272,19 +272,33 @@ def test_max_and_average_pooling_have_the_same_windows(preset):
 
 
 WINDOWS = [
-    {"kernel_size": 5}, {"kernel_size": (3,) * 4}, {"stride": 2}, {"pool_size": 2}, {"convs_per_block": 2},
+    {"kernel_size": 5}, {"kernel_size": (3, 3)}, {"stride": 2}, {"pool_size": 2}, {"convs_per_block": 2},
     {"channels": (8, 16)}, {"channels": (8, 16, 32, 64)}, {"pool": "none"}, {"pool": "avg"},
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("change", WINDOWS, ids=str)
-@pytest.mark.parametrize("preset", ["fast", "standard", "handwriting"])
+DEEP = ("best",)  # five blocks, which cannot each halve 28 pixels
+TOO_MUCH = [{"stride": 2}, {"pool_size": 2}]
+
+
+@pytest.mark.parametrize(
+    ("preset", "change"),
+    [(p, c) for p in get_args(PresetName) for c in WINDOWS if p not in DEEP or c not in TOO_MUCH],
+    ids=str,
+)
 def test_one_change_of_a_network_leaves_something_of_the_feature_map(preset, change):
-    if isinstance(change.get("kernel_size"), tuple) and preset == "fast":
-        change = {"kernel_size": (3,) * 3}
+    if isinstance(change.get("kernel_size"), tuple):
+        change = {"kernel_size": (3,) * len(build_config(preset=preset, overrides={}).model.channels)}
     model = build_config(preset=preset, overrides=change).model
     assert min(model.feature_map_sizes().values()) >= 1
     assert {name: getattr(model, name) for name in change} == change
+
+
+@pytest.mark.parametrize("change", TOO_MUCH, ids=str)
+@pytest.mark.parametrize("preset", DEEP)
+def test_a_deep_network_says_what_would_leave_something(preset, change):
+    with pytest.raises(ValueError, match="try padding same, less pooling, a smaller stride or fewer blocks"):
+        build_config(preset=preset, overrides=change)
 
 
 def test_a_preset_keeps_its_padding_where_its_windows_are_its_own():

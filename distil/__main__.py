@@ -1,0 +1,130 @@
+"""``python -m distil``, which ``scripts/distil`` runs: options, the networks, and the checkpoint that comes of them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from digitnet import __version__
+from digitnet.calibration import fit_calibration
+from digitnet.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from digitnet.config import TrainConfig
+from digitnet.data.digits import Digits
+from digitnet.data.load import add_strokes, load_nondigits, load_training
+from digitnet.device import choose_precision
+from digitnet.errors import DigitnetError, UsageError
+from digitnet.evaluation import count, logits_of
+from digitnet.losses import build_loss
+from digitnet.metrics import Metrics
+from digitnet.models import DigitNet
+from digitnet.runs import find_checkpoint
+from distil.distilling import distil, mean_network
+
+CPU = torch.device("cpu")
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="scripts/distil",
+        description="Train a network further to answer as the mean of several networks does, on what it was trained "
+        "on, strokes and drawings among it. MNIST's labels are not looked at, but for the validation that is printed.",
+    )
+    add = parser.add_argument
+    add("student", metavar="REF", help="the network to begin with: a checkpoint, a run, or one that ships")
+    teachers = "a network to learn from; repeatable. Several, joined by commas, are one: the mean of their weights"
+    add("--teacher", action="append", required=True, metavar="REF[,REF...]", help=teachers)
+    add("--output", type=Path, required=True, metavar="FILE", help="the checkpoint to write, after each epoch")
+    add("--epochs", type=int, default=8, metavar="N", help="left out: %(default)s")
+    add("--learning-rate", type=float, default=6e-4, metavar="RATE", help="at its highest; left out: %(default)s")
+    add("--seed", type=int, default=0, metavar="N", help="left out: %(default)s")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Distil, and say after each epoch how the validation images are read; return the exit code."""
+    options = parse(sys.argv[1:] if arguments is None else arguments)
+    try:
+        _run(options)
+    except (DigitnetError, ValueError, OSError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code if isinstance(error, DigitnetError) else 1
+    return 0
+
+
+def _run(options: argparse.Namespace) -> None:
+    checkpoint = load_checkpoint(find_checkpoint(options.student).path)
+    teachers = [mean_network([_network(ref) for ref in one.split(",")]) for one in options.teacher]
+    rule = distillation_rule(checkpoint.config.train, options.epochs, options.learning_rate, options.seed)
+    train, validation = load_training(rule.dataset, size=rule.train_size)
+    digits, nondigits = add_strokes(train, rule.extra_strokes).images, load_nondigits(train, rule.nondigits)
+    student, dtype, started = checkpoint.build(), choose_precision(rule.precision, CPU), time.monotonic()
+    for done in distil(student, teachers, digits, nondigits, rule, dtype):
+        elapsed_s = time.monotonic() - started
+        found = _save(options.output, checkpoint, student, validation, done.epoch, done.step, elapsed_s)
+        sys.stdout.write(
+            f"{done.epoch}/{options.epochs}  loss {done.loss:.4f}  validation loss {found.loss:.4f}, accuracy "
+            f"{found.accuracy:.2%}  {elapsed_s:.0f} s\n"
+        )
+        sys.stdout.flush()
+
+
+def _network(reference: str) -> DigitNet:
+    return load_checkpoint(find_checkpoint(reference).path).build()
+
+
+def distillation_rule(config: TrainConfig, epochs: int, rate: float, seed: int) -> TrainConfig:
+    """Return how a network that was trained by a configuration is trained further: at a rate that falls all the way.
+
+    Raises:
+        UsageError: The network has not seen what is no digit, or has no mean of weights.
+        ValueError: A number is out of range.
+    """
+    if not config.nondigits or config.weight_average is None:
+        raise UsageError("the network to begin with has to be of preset handwriting")
+    falling: dict[str, Any] = {
+        "schedule": "trapezoid",
+        "warmup": 0.02,
+        "cooldown": 0.95,
+        "step_epochs": None,
+        "step_factor": None,
+    }
+    return replace(config, epochs=epochs, steps=None, learning_rate=rate, seed=seed, **falling)
+
+
+def _save(
+    path: Path,
+    checkpoint: Checkpoint,
+    student: DigitNet,
+    validation: Digits,
+    epochs: int,
+    steps: int,
+    elapsed_s: float,
+) -> Metrics:
+    """Save the network as one that was trained for so many epochs more; return what it makes of validation images."""
+    logits = logits_of(student, validation.images)
+    found = count(logits, validation.targets, build_loss(checkpoint.config.train.loss))
+    before = checkpoint.record
+    record = replace(
+        before,
+        epoch=before.epoch + epochs,
+        step=before.step + steps,
+        validation_loss=found.loss,
+        validation_accuracy=found.accuracy,
+        elapsed_s=before.elapsed_s + elapsed_s,
+        digitnet=__version__,
+        torch=torch.__version__,
+    )
+    save_checkpoint(path, checkpoint.config, record, fit_calibration(logits, validation.targets), student)
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""scripts/distil: the loss against autograd and NumPy, means of weights, and a student that comes near its teachers."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from digitnet.checkpoint import load_checkpoint
+from digitnet.cli import app
+from digitnet.config import MLPConfig
+from digitnet.data.nondigits import draw_nondigits
+from digitnet.data.strokes import draw_strokes
+from digitnet.errors import UsageError
+from digitnet.evaluation import logits_of
+from digitnet.models import build_model
+from digitnet.recipes import build_config
+from distil.__main__ import distillation_rule, main
+from distil.distilling import LOGITS_WEIGHT, distil, distillation_loss, mean_network
+
+MLP = MLPConfig(hidden_sizes=(16,), batch_norm=True)
+TRAIN = "--model mlp --dataset strokes --train-size 400 --hidden-sizes 16 --steps 4"
+
+
+def networks(count):
+    torch.manual_seed(5)
+    return [build_model(MLP).eval() for _ in range(count)]
+
+
+def test_the_loss_is_least_where_all_logits_are_those_taught():
+    taught = torch.randn(8, 10, generator=torch.Generator().manual_seed(1)) * 3
+    logits = taught.clone().requires_grad_()
+    distillation_loss(logits, taught, 5).backward()
+    assert logits.grad.abs().max() < 1e-6
+    least = distillation_loss(taught, taught, 5)
+    for seed in range(5):
+        other = taught + 0.1 * torch.randn(8, 10, generator=torch.Generator().manual_seed(seed))
+        assert distillation_loss(other, taught, 5) > least
+
+
+def test_the_loss_is_what_its_three_parts_are_by_hand():
+    random = np.random.default_rng(2)
+    logits, taught = random.normal(size=(2, 6, 10)) * 2
+    level, wanted = (np.log(np.exp(x).sum(1)) for x in (logits, taught))
+    log_probs = logits - level[:, None]
+    which = -(np.exp(taught - wanted[:, None]) * log_probs)[:4].sum(1).mean()
+    share = 1 / (1 + np.exp(-wanted))
+    whether = (np.log1p(np.exp(-level)) * share + np.log1p(np.exp(level)) * (1 - share)).mean()
+    expected = which + whether + LOGITS_WEIGHT * ((logits - taught) ** 2).mean()
+    assert distillation_loss(torch.tensor(logits), torch.tensor(taught), 4).item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_mean_of_networks_has_the_mean_of_each_weight_and_leaves_them_alone():
+    some = networks(3)
+    before = copy.deepcopy(some[0].state_dict())
+    mean = mean_network(some).state_dict()
+    for name, value in mean.items():
+        values = np.stack([network.state_dict()[name].numpy() for network in some])
+        np.testing.assert_allclose(value.numpy(), values.mean(0), rtol=1e-6, atol=1e-7)
+    assert all(torch.equal(value, before[name]) for name, value in some[0].state_dict().items())
+
+
+def test_a_student_comes_near_the_mean_of_its_teachers():
+    student, *teachers = networks(3)
+    digits, targets = draw_strokes(512, seed=1)
+    others = draw_nondigits(128, digits, targets, seed=2)
+    overrides = {"epochs": 6, "batch_size": 64, "augment": "none", "weight_average": 0.9, "nondigits": 128}
+    rule = build_config(kind="mlp", overrides=overrides).train
+    taught = sum(logits_of(teacher, digits) for teacher in teachers) / 2
+    kept = copy.deepcopy([teacher.state_dict() for teacher in teachers])
+
+    def distance():
+        return (logits_of(student, digits) - taught).square().mean().item()
+
+    before = distance()
+    done = list(distil(student, teachers, digits, others, rule, torch.float32))
+    assert [(d.epoch, d.step) for d in done] == [(k, 8 * k) for k in range(1, 7)]
+    assert done[-1].loss < done[0].loss
+    assert distance() < 0.5 * before
+    for teacher, state in zip(teachers, kept, strict=True):
+        assert all(torch.equal(value, state[name]) for name, value in teacher.state_dict().items())
+
+
+def test_a_distilled_network_is_a_checkpoint_that_says_how_long_it_was_trained(tmp_path, capsys):
+    for seed in ("1", "2"):
+        options = ["--nondigits", "100", "--weight-average", "0.9", "--seed", seed, "--output", str(tmp_path)]
+        done = CliRunner().invoke(app, ["train", *TRAIN.split(), *options, "--name", f"run{seed}"])
+        assert done.exit_code == 0, done.output
+    one, two = (str(tmp_path / f"run{seed}") for seed in "12")
+    made = tmp_path / "made.safetensors"
+    arguments = [one, "--teacher", two, "--teacher", f"{one},{one}", "--output", str(made), "--epochs", "2"]
+    assert main(arguments) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[-2:]] == ["1/2", "2/2"]
+    before, after = (load_checkpoint(path) for path in (tmp_path / "run1" / "best.safetensors", made))
+    assert after.record.step == before.record.step + 2 * 2  # 400 images in batches of 256
+    assert after.config == before.config
+    assert any(not torch.equal(value, before.state[name]) for name, value in after.state.items())
+    first = made.read_bytes()
+    assert main(arguments) == 0
+    assert load_checkpoint(made).state.keys() == after.state.keys()
+    assert len(first) == len(made.read_bytes())
+    again = load_checkpoint(made).state
+    assert all(torch.equal(value, again[name]) for name, value in after.state.items())
+
+
+def test_a_network_that_never_saw_what_is_no_digit_is_refused():
+    with pytest.raises(UsageError, match="preset handwriting"):
+        distillation_rule(build_config(overrides={}).train, 1, 1e-3, 0)
+
+
+def test_a_network_that_is_not_there_is_one_line(tmp_path, capsys):
+    assert main([str(tmp_path / "none"), "--teacher", "pretrained-mlp", "--output", str(tmp_path / "x")]) != 0
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
