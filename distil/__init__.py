@@ -1,1 +1,1 @@
-"""How the shipped CNN was made of several: a network that learns to answer as the mean of others does."""
+"""One network made of several: it learns to answer as they do on average."""
