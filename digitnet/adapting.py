@@ -31,6 +31,7 @@ from digitnet.evaluation import count, evaluate, logits_of
 from digitnet.losses import LossFunction, build_loss
 from digitnet.metrics import Metrics
 from digitnet.models import DigitNet, place
+from digitnet.optim import averaged_tensors
 from digitnet.progress import StepResult
 from digitnet.runs import PRETRAINED, find_checkpoint
 
@@ -250,9 +251,8 @@ def blend(old: DigitNet, tuned: DigitNet, share: float) -> DigitNet:
     Source: Wortsman et al., "Robust fine-tuning of zero-shot models" (2022), section 3.
     """
     model = copy.deepcopy(tuned).eval()
-    for mean, first in zip(model.state_dict().values(), old.state_dict().values(), strict=True):
-        if mean.is_floating_point():  # batch normalisation counts its batches, too
-            mean.lerp_(first, 1 - share)
+    for mean, first in zip(averaged_tensors(model), averaged_tensors(old), strict=True):
+        mean.lerp_(first, 1 - share)
     return model
 
 

@@ -191,7 +191,7 @@ class WeightAverage:
     """
 
     def __init__(self, mean: nn.Module, model: nn.Module, decay: float) -> None:
-        self._mean, self._model = _numbers(mean), _numbers(model)
+        self._mean, self._model = averaged_tensors(mean), averaged_tensors(model)
         self._decay = decay
         self._share = torch.ones((), device=self._mean[0].device)  # on the device, for a captured step to read
 
@@ -206,5 +206,6 @@ class WeightAverage:
             mean.lerp_(value, self._share)
 
 
-def _numbers(model: nn.Module) -> list[Tensor]:
+def averaged_tensors(model: nn.Module) -> list[Tensor]:
+    """Return what a mean of networks is made of: weights and statistics, but not how many batches were normalised."""
     return [tensor for tensor in model.state_dict().values() if tensor.is_floating_point()]

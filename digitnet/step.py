@@ -34,6 +34,24 @@ def train_step(
     Returns:
         The batch's mean loss, (), and its number of correct predictions, (), both still on the device.
     """
+    loss, logits = learn(model, images, targets, loss_fn, optimizer, dtype, max_grad_norm)
+    return loss, (logits[: len(targets)].argmax(1) == targets).sum()
+
+
+def learn(
+    model: nn.Module,
+    images: Tensor,
+    targets: Tensor,
+    loss_fn: LossFunction,
+    optimizer: Optimizer,
+    dtype: torch.dtype,
+    max_grad_norm: float | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Run a step as ``train_step`` does, whatever the loss function takes for targets.
+
+    Returns:
+        The batch's loss, (), and its logits, (N, 10), as the model made them; neither has gradients.
+    """
     # Without the cache, of no use to a network that uses each weight once, a step can be captured in a CUDA graph.
     with torch.autocast(images.device.type, dtype, enabled=dtype != torch.float32, cache_enabled=False):
         logits = model(images)
@@ -43,4 +61,4 @@ def train_step(
         clip_gradients(model, max_grad_norm)
     update(optimizer)
     model.zero_grad(set_to_none=True)
-    return loss.detach(), (logits.detach()[: len(targets)].argmax(1) == targets).sum()
+    return loss.detach(), logits.detach()

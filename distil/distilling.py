@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -20,7 +21,8 @@ from torch.nn import functional as F
 from digitnet.config import TrainConfig
 from digitnet.data.augment import augment
 from digitnet.models import DigitNet, to_float
-from digitnet.optim import WeightAverage, build_optimizer, learning_rate, set_learning_rate, update
+from digitnet.optim import WeightAverage, averaged_tensors, build_optimizer, learning_rate, set_learning_rate
+from digitnet.step import learn
 
 LOGITS_WEIGHT = 0.05  # of the logits' squared difference, which is in other units than the cross-entropies
 TRAINED_STEPS = 2_000  # that count as done, for the mean of the weights: the network is no beginner
@@ -41,10 +43,8 @@ def mean_network(networks: Sequence[DigitNet]) -> DigitNet:
     Source: Izmailov et al., "Averaging weights leads to wider optima and better generalization" (2018).
     """
     mean = copy.deepcopy(networks[0])
-    states = [network.state_dict() for network in networks]
-    for name, value in mean.state_dict().items():
-        if value.is_floating_point():  # batch normalisation counts its batches, too
-            value.copy_(torch.stack([state[name] for state in states]).mean(0))
+    for value, *values in zip(averaged_tensors(mean), *map(averaged_tensors, networks), strict=True):
+        value.copy_(torch.stack(values).mean(0))
     return mean
 
 
@@ -100,13 +100,9 @@ def distil(
             set_learning_rate(optimizer, learning_rate(config, step, steps))
             images = to_float(torch.cat([digits[some], nondigits[others]]))
             images = augment(images, config.augment, random)
-            with torch.autocast("cpu", dtype, enabled=dtype != torch.float32, cache_enabled=False):
-                taught = _mean_logits(teachers, images)
-                logits = trained(images).float()
-            loss = distillation_loss(logits, taught, len(some))
-            loss.backward()  # type: ignore[no-untyped-call]
-            update(optimizer)
-            trained.zero_grad(set_to_none=True)
+            taught = _mean_logits(teachers, images, dtype)
+            loss_fn = partial(distillation_loss, digits=len(some))
+            loss, _ = learn(trained, images, taught, loss_fn, optimizer, dtype, config.max_grad_norm)
             average.set_step(step + TRAINED_STEPS)
             average.update()
             loss_sum += loss.item()
@@ -114,5 +110,6 @@ def distil(
 
 
 @torch.no_grad()
-def _mean_logits(teachers: Sequence[DigitNet], images: Tensor) -> Tensor:
-    return torch.stack([teacher(images).float() for teacher in teachers]).mean(0)
+def _mean_logits(teachers: Sequence[DigitNet], images: Tensor, dtype: torch.dtype) -> Tensor:
+    with torch.autocast("cpu", dtype, enabled=dtype != torch.float32, cache_enabled=False):
+        return torch.stack([teacher(images).float() for teacher in teachers]).mean(0)
