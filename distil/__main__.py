@@ -17,7 +17,7 @@ from digitnet.calibration import fit_calibration
 from digitnet.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from digitnet.config import TrainConfig
 from digitnet.data.digits import Digits
-from digitnet.data.load import add_strokes, load_nondigits, load_training
+from digitnet.data.load import load_training
 from digitnet.device import choose_precision
 from digitnet.errors import DigitnetError, UsageError
 from digitnet.evaluation import count, logits_of
@@ -25,9 +25,7 @@ from digitnet.losses import build_loss
 from digitnet.metrics import Metrics
 from digitnet.models import DigitNet
 from digitnet.runs import find_checkpoint
-from distil.distilling import distil, mean_network
-
-CPU = torch.device("cpu")
+from distil.distilling import CPU, Teachers, distil, mean_network
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -41,6 +39,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     add("student", metavar="REF", help="the network to begin with: a checkpoint, a run, or one that ships")
     teachers = "a network to learn from; repeatable. Several, joined by commas, are one: the mean of their weights"
     add("--teacher", action="append", required=True, metavar="REF[,REF...]", help=teachers)
+    expert = "a teacher trained on MNIST alone: heard on which digit its images are, and on nothing else; repeatable"
+    add("--expert", action="append", default=[], metavar="REF[,REF...]", help=expert)
     add("--output", type=Path, required=True, metavar="FILE", help="the checkpoint to write, after each epoch")
     add("--epochs", type=int, default=8, metavar="N", help="left out: %(default)s")
     add("--learning-rate", type=float, default=6e-4, metavar="RATE", help="at its highest; left out: %(default)s")
@@ -61,12 +61,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> None:
     checkpoint = load_checkpoint(find_checkpoint(options.student).path)
-    teachers = [mean_network([_network(ref) for ref in one.split(",")]) for one in options.teacher]
+    teachers = Teachers(heard=_networks(options.teacher), experts=_networks(options.expert))
     rule = distillation_rule(checkpoint.config.train, options.epochs, options.learning_rate, options.seed)
     train, validation = load_training(rule.dataset, size=rule.train_size)
-    digits, nondigits = add_strokes(train, rule.extra_strokes).images, load_nondigits(train, rule.nondigits)
+    if train.mapped:
+        raise UsageError(f"{train.name} is a set of shards, which is not held in memory; distillation needs it there")
     student, dtype, started = checkpoint.build(), choose_precision(rule.precision, CPU), time.monotonic()
-    for done in distil(student, teachers, digits, nondigits, rule, dtype):
+    for done in distil(student, teachers, train, rule, dtype):
         elapsed_s = time.monotonic() - started
         found = _save(options.output, checkpoint, student, validation, done.epoch, done.step, elapsed_s)
         sys.stdout.write(
@@ -74,6 +75,10 @@ def _run(options: argparse.Namespace) -> None:
             f"{found.accuracy:.2%}  {elapsed_s:.0f} s\n"
         )
         sys.stdout.flush()
+
+
+def _networks(options: Sequence[str]) -> list[DigitNet]:
+    return [mean_network([_network(reference) for reference in option.split(",")]) for option in options]
 
 
 def _network(reference: str) -> DigitNet:

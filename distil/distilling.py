@@ -20,12 +20,44 @@ from torch.nn import functional as F
 
 from digitnet.config import TrainConfig
 from digitnet.data.augment import augment
+from digitnet.data.digits import Digits
+from digitnet.data.nondigits import draw_nondigits
+from digitnet.data.strokes import draw_strokes
+from digitnet.device import derive_seed, generator
 from digitnet.models import DigitNet, to_float
 from digitnet.optim import WeightAverage, averaged_tensors, build_optimizer, learning_rate, set_learning_rate
 from digitnet.step import learn
 
+CPU = torch.device("cpu")
 LOGITS_WEIGHT = 0.05  # of the logits' squared difference, which is in other units than the cross-entropies
 TRAINED_STEPS = 2_000  # that count as done, for the mean of the weights: the network is no beginner
+
+
+@dataclass(frozen=True, kw_only=True)
+class Teachers:
+    """Networks whose answers are learnt."""
+
+    heard: Sequence[DigitNet]
+    """On everything: which digit an image is like, and how much it is like one at all."""
+    experts: Sequence[DigitNet] = ()
+    """On the data set's own images alone, and only on which digit they are: trained on nothing else, they know it best,
+    and nothing of what is no digit."""
+
+    @torch.no_grad()
+    def logits(self, images: Tensor, own: int, dtype: torch.dtype) -> Tensor:
+        """Return what there is to learn, (N, 10) float32, of images of which the first ``own`` are the data set's.
+
+        That is the mean of the logits; with experts, the first have the class probabilities of the mean of all, and
+        the log-sum-exp of the mean of those that are heard.
+        """
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32, cache_enabled=False):
+            heard = [teacher(images).float() for teacher in self.heard]
+            experts = [teacher(images[:own]).float() for teacher in self.experts]
+        taught = torch.stack(heard).mean(0)
+        if experts:
+            which = torch.stack([*(logits[:own] for logits in heard), *experts]).mean(0).log_softmax(1)
+            taught[:own] = which + taught[:own].logsumexp(1, keepdim=True)
+        return taught
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,50 +98,54 @@ def distillation_loss(logits: Tensor, taught: Tensor, digits: int) -> Tensor:
 
 
 def distil(
-    student: DigitNet,
-    teachers: Sequence[DigitNet],
-    digits: Tensor,
-    nondigits: Tensor,
-    config: TrainConfig,
-    dtype: torch.dtype,
+    student: DigitNet, teachers: Teachers, train: Digits, config: TrainConfig, dtype: torch.dtype
 ) -> Iterator[EpochLoss]:
-    """Train a network in place to answer as the mean of its teachers does; on the CPU.
+    """Train a network in place to answer as its teachers do; on the CPU.
 
     Args:
         student: Already trained; it gets the mean of the weights of a copy, which is what is trained.
         teachers: Networks of any kind, which stay as they are.
-        digits: (N, 1, 28, 28) uint8.
-        nondigits: (M, 1, 28, 28) uint8, of what is no digit.
-        config: How many epochs in batches of what size, with what optimizer, schedule, augmentation and seed; it has a
-            weight_average.
+        train: The data set's training images. Strokes, and drawings of what is no digit, are new in each epoch: as
+            their labels are the teachers', there is no end of them to learn from.
+        config: How many epochs in batches of what size, with how many strokes and drawings, what optimizer, schedule,
+            augmentation and seed; it has a weight_average.
         dtype: What matrix products run in.
     """
     trained = copy.deepcopy(student).train()
     average = WeightAverage(student, trained, config.weight_average or 0.0)
     optimizer = build_optimizer(trained, config)
-    random = torch.Generator().manual_seed(config.seed)
-    torch.manual_seed(config.seed)  # dropout takes no generator of its own
-    steps, step = -(-len(digits) // config.batch_size), 0
-    for teacher in teachers:
+    steps, step = -(-(len(train) + config.extra_strokes) // config.batch_size), 0
+    for teacher in (*teachers.heard, *teachers.experts):
         teacher.eval()
     for epoch in range(1, (config.epochs or 0) + 1):
-        orders = [torch.randperm(len(images), generator=random).tensor_split(steps) for images in (digits, nondigits)]
+        noise = generator(config.seed, epoch, "augment", CPU)
+        torch.manual_seed(derive_seed(config.seed, epoch, "dropout"))  # dropout takes no generator of its own
         loss_sum = 0.0
-        for some, others in zip(*orders, strict=True):
+        for images, own, digits in batches(train, config, epoch, steps):
             step += 1
             set_learning_rate(optimizer, learning_rate(config, step, steps))
-            images = to_float(torch.cat([digits[some], nondigits[others]]))
-            images = augment(images, config.augment, random)
-            taught = _mean_logits(teachers, images, dtype)
-            loss_fn = partial(distillation_loss, digits=len(some))
-            loss, _ = learn(trained, images, taught, loss_fn, optimizer, dtype, config.max_grad_norm)
+            varied = augment(to_float(images), config.augment, noise)
+            taught = teachers.logits(varied, own, dtype)
+            loss_fn = partial(distillation_loss, digits=digits)
+            loss, _ = learn(trained, varied, taught, loss_fn, optimizer, dtype, config.max_grad_norm)
             average.set_step(step + TRAINED_STEPS)
             average.update()
             loss_sum += loss.item()
         yield EpochLoss(epoch=epoch, step=step, loss=loss_sum / steps)
 
 
-@torch.no_grad()
-def _mean_logits(teachers: Sequence[DigitNet], images: Tensor, dtype: torch.dtype) -> Tensor:
-    with torch.autocast("cpu", dtype, enabled=dtype != torch.float32, cache_enabled=False):
-        return torch.stack([teacher(images).float() for teacher in teachers]).mean(0)
+def batches(train: Digits, config: TrainConfig, epoch: int, steps: int) -> Iterator[tuple[Tensor, int, int]]:
+    """Deal an epoch's images out to its steps: the data set's, strokes, what is no digit.
+
+    Yields:
+        Images, (N, 1, 28, 28) uint8, how many of the first are the data set's, and how many are digits.
+    """
+    seed = derive_seed(config.seed, epoch, "drawing")
+    strokes, _ = draw_strokes(config.extra_strokes, seed=seed)
+    nondigits = draw_nondigits(config.nondigits, train.images, train.targets, seed=seed)
+    random = generator(config.seed, epoch, "order", CPU)
+    sources = (train.images, strokes, nondigits)
+    orders = [torch.randperm(len(images), generator=random).tensor_split(steps) for images in sources]
+    for own, drawn, others in zip(*orders, strict=True):
+        images = [source[order] for source, order in zip(sources, (own, drawn, others), strict=True)]
+        yield torch.cat(images), len(own), len(own) + len(drawn)

@@ -1,6 +1,7 @@
 """scripts/distil: the loss against autograd and NumPy, means of weights, and a student that comes near its teachers."""
 
 import copy
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -10,14 +11,14 @@ from typer.testing import CliRunner
 from digitnet.checkpoint import load_checkpoint
 from digitnet.cli import app
 from digitnet.config import MLPConfig
-from digitnet.data.nondigits import draw_nondigits
+from digitnet.data.digits import Digits
 from digitnet.data.strokes import draw_strokes
 from digitnet.errors import UsageError
 from digitnet.evaluation import logits_of
-from digitnet.models import build_model
+from digitnet.models import build_model, to_float
 from digitnet.recipes import build_config
 from distil.__main__ import distillation_rule, main
-from distil.distilling import LOGITS_WEIGHT, distil, distillation_loss, mean_network
+from distil.distilling import LOGITS_WEIGHT, Teachers, batches, distil, distillation_loss, mean_network
 
 MLP = MLPConfig(hidden_sizes=(16,), batch_norm=True)
 TRAIN = "--model mlp --dataset strokes --train-size 400 --hidden-sizes 16 --steps 4"
@@ -61,20 +62,55 @@ def test_a_mean_of_networks_has_the_mean_of_each_weight_and_leaves_them_alone():
     assert all(torch.equal(value, before[name]) for name, value in some[0].state_dict().items())
 
 
+def digits_of(count):
+    images, targets = draw_strokes(count, seed=1)
+    return Digits(name="strokes", images=images, targets=targets, fingerprint="")
+
+
+def test_experts_are_heard_on_which_digit_the_data_sets_own_images_are_and_on_nothing_else():
+    heard, other, expert = networks(3)
+    images = to_float(digits_of(12).images)
+    with torch.no_grad():
+        one, two, three = (network(images) for network in (heard, other, expert))
+    without = Teachers(heard=[heard, other]).logits(images, 5, torch.float32)
+    torch.testing.assert_close(without, (one + two) / 2)
+    taught = Teachers(heard=[heard, other], experts=[expert]).logits(images, 5, torch.float32)
+    assert torch.equal(taught[5:], without[5:])
+    torch.testing.assert_close(taught[:5].logsumexp(1), without[:5].logsumexp(1))
+    torch.testing.assert_close(taught[:5].softmax(1), ((one + two + three) / 3)[:5].softmax(1))
+
+
+def test_an_epoch_deals_out_each_of_the_data_sets_images_once_and_drawings_that_are_new():
+    train = digits_of(300)
+    overrides = {"epochs": 2, "batch_size": 64, "extra_strokes": 100, "nondigits": 50, "weight_average": 0.9}
+    rule = build_config(kind="mlp", overrides=overrides).train
+    steps = -(-400 // 64)
+    epochs = [list(batches(train, rule, epoch, steps)) for epoch in (1, 2, 1)]
+    whole = Counter(image.numpy().tobytes() for image in train.images)
+    drawn = []
+    for dealt in epochs:
+        assert len(dealt) == steps
+        assert sum(len(images) for images, _, _ in dealt) == 450
+        assert sum(digits - own for _, own, digits in dealt) == 100
+        assert Counter(i.numpy().tobytes() for images, own, _ in dealt for i in images[:own]) == whole
+        drawn.append({image.numpy().tobytes() for images, own, _ in dealt for image in images[own:]})
+    assert drawn[0] == drawn[2]
+    assert len(drawn[0] & drawn[1]) < 5
+
+
 def test_a_student_comes_near_the_mean_of_its_teachers():
     student, *teachers = networks(3)
-    digits, targets = draw_strokes(512, seed=1)
-    others = draw_nondigits(128, digits, targets, seed=2)
+    train = digits_of(512)
     overrides = {"epochs": 6, "batch_size": 64, "augment": "none", "weight_average": 0.9, "nondigits": 128}
     rule = build_config(kind="mlp", overrides=overrides).train
-    taught = sum(logits_of(teacher, digits) for teacher in teachers) / 2
+    taught = sum(logits_of(teacher, train.images) for teacher in teachers) / 2
     kept = copy.deepcopy([teacher.state_dict() for teacher in teachers])
 
     def distance():
-        return (logits_of(student, digits) - taught).square().mean().item()
+        return (logits_of(student, train.images) - taught).square().mean().item()
 
     before = distance()
-    done = list(distil(student, teachers, digits, others, rule, torch.float32))
+    done = list(distil(student, Teachers(heard=teachers), train, rule, torch.float32))
     assert [(d.epoch, d.step) for d in done] == [(k, 8 * k) for k in range(1, 7)]
     assert done[-1].loss < done[0].loss
     assert distance() < 0.5 * before
@@ -89,7 +125,8 @@ def test_a_distilled_network_is_a_checkpoint_that_says_how_long_it_was_trained(t
         assert done.exit_code == 0, done.output
     one, two = (str(tmp_path / f"run{seed}") for seed in "12")
     made = tmp_path / "made.safetensors"
-    arguments = [one, "--teacher", two, "--teacher", f"{one},{one}", "--output", str(made), "--epochs", "2"]
+    teachers = ["--teacher", two, "--teacher", f"{one},{one}", "--expert", two]
+    arguments = [one, *teachers, "--output", str(made), "--epochs", "2"]
     assert main(arguments) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[-2:]] == ["1/2", "2/2"]
     before, after = (load_checkpoint(path) for path in (tmp_path / "run1" / "best.safetensors", made))
