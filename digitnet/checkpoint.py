@@ -58,6 +58,22 @@ class Adaptation:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Distillation:
+    """How ``scripts/distil`` made a network of another one; the record's validation figures are of what came of it."""
+
+    source: str
+    """The checkpoint that it was made of, as it was named."""
+    teachers: str
+    """Those that it learnt from, as they were named, with spaces between."""
+    experts: str
+    """Those that it learnt from on the data set's own images alone."""
+    epochs: int
+    steps: int
+    learning_rate: float
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingRecord:
     """How the weights came about."""
 
@@ -81,6 +97,8 @@ class TrainingRecord:
     """Version of PyTorch."""
     adaptation: Adaptation | None = None
     """None for a network as it was trained."""
+    distillation: Distillation | None = None
+    """Likewise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,11 +202,15 @@ def _read_document(path: Path, text: str | None) -> tuple[RunConfig, TrainingRec
 
 def _read_record(values: Mapping[str, Any]) -> TrainingRecord:
     record = TrainingRecord(**_read_fields(TrainingRecord, values))
-    adapted = values.get("adaptation")  # networks as they were trained need not say that they are
-    return replace(record, adaptation=Adaptation(**_read_fields(Adaptation, adapted))) if adapted else record
+    # Networks as they were trained need not say that they are.
+    if adapted := values.get("adaptation"):
+        record = replace(record, adaptation=Adaptation(**_read_fields(Adaptation, adapted)))
+    if distilled := values.get("distillation"):
+        record = replace(record, distillation=Distillation(**_read_fields(Distillation, distilled)))
+    return record
 
 
-def _read_fields(kind: type[TrainingRecord | Adaptation], values: Mapping[str, Any]) -> dict[str, Any]:
+def _read_fields(kind: type[TrainingRecord | Adaptation | Distillation], values: Mapping[str, Any]) -> dict[str, Any]:
     """Read a dataclass's required fields, which are plain values, each of the type it is declared with."""
     kinds = {"str": str, "int": int, "float": float}
     required = [field for field in fields(kind) if field.default is MISSING]

@@ -14,7 +14,7 @@ import torch
 
 from digitnet import __version__
 from digitnet.calibration import fit_calibration
-from digitnet.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from digitnet.checkpoint import Checkpoint, Distillation, load_checkpoint, save_checkpoint
 from digitnet.config import TrainConfig
 from digitnet.data.digits import Digits
 from digitnet.data.load import load_training
@@ -68,11 +68,19 @@ def _run(options: argparse.Namespace) -> None:
         raise UsageError(f"{train.name} is a set of shards, which is not held in memory; distillation needs it there")
     student, dtype, started = checkpoint.build(), choose_precision(rule.precision, CPU), time.monotonic()
     for done in distil(student, teachers, train, rule, dtype):
-        elapsed_s = time.monotonic() - started
-        found = _save(options.output, checkpoint, student, validation, done.epoch, done.step, elapsed_s)
+        distillation = Distillation(
+            source=options.student,
+            teachers=" ".join(options.teacher),
+            experts=" ".join(options.expert),
+            epochs=done.epoch,
+            steps=done.step,
+            learning_rate=options.learning_rate,
+            seed=options.seed,
+        )
+        found = _save(options.output, checkpoint, distillation, student, validation)
         sys.stdout.write(
             f"{done.epoch}/{options.epochs}  loss {done.loss:.4f}  validation loss {found.loss:.4f}, accuracy "
-            f"{found.accuracy:.2%}  {elapsed_s:.0f} s\n"
+            f"{found.accuracy:.2%}  {time.monotonic() - started:.0f} s\n"
         )
         sys.stdout.flush()
 
@@ -105,27 +113,18 @@ def distillation_rule(config: TrainConfig, epochs: int, rate: float, seed: int) 
 
 
 def _save(
-    path: Path,
-    checkpoint: Checkpoint,
-    student: DigitNet,
-    validation: Digits,
-    epochs: int,
-    steps: int,
-    elapsed_s: float,
+    path: Path, checkpoint: Checkpoint, distillation: Distillation, student: DigitNet, validation: Digits
 ) -> Metrics:
-    """Save the network as one that was trained for so many epochs more; return what it makes of validation images."""
+    """Save the network with how it came about; return what it makes of validation images."""
     logits = logits_of(student, validation.images)
     found = count(logits, validation.targets, build_loss(checkpoint.config.train.loss))
-    before = checkpoint.record
     record = replace(
-        before,
-        epoch=before.epoch + epochs,
-        step=before.step + steps,
+        checkpoint.record,
         validation_loss=found.loss,
         validation_accuracy=found.accuracy,
-        elapsed_s=before.elapsed_s + elapsed_s,
         digitnet=__version__,
         torch=torch.__version__,
+        distillation=distillation,
     )
     save_checkpoint(path, checkpoint.config, record, fit_calibration(logits, validation.targets), student)
     return found

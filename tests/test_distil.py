@@ -2,18 +2,19 @@
 
 import copy
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
 
-from digitnet.checkpoint import load_checkpoint
+from digitnet.checkpoint import Distillation, load_checkpoint, save_checkpoint
 from digitnet.cli import app
 from digitnet.config import MLPConfig
 from digitnet.data.digits import Digits
 from digitnet.data.strokes import draw_strokes
-from digitnet.errors import UsageError
+from digitnet.errors import CheckpointError, UsageError
 from digitnet.evaluation import logits_of
 from digitnet.models import build_model, to_float
 from digitnet.recipes import build_config
@@ -118,7 +119,7 @@ def test_a_student_comes_near_the_mean_of_its_teachers():
         assert all(torch.equal(value, state[name]) for name, value in teacher.state_dict().items())
 
 
-def test_a_distilled_network_is_a_checkpoint_that_says_how_long_it_was_trained(tmp_path, capsys):
+def test_a_distilled_network_is_a_checkpoint_that_says_how_it_was_made(tmp_path, capsys):
     for seed in ("1", "2"):
         options = ["--nondigits", "100", "--weight-average", "0.9", "--seed", seed, "--output", str(tmp_path)]
         done = CliRunner().invoke(app, ["train", *TRAIN.split(), *options, "--name", f"run{seed}"])
@@ -130,15 +131,24 @@ def test_a_distilled_network_is_a_checkpoint_that_says_how_long_it_was_trained(t
     assert main(arguments) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[-2:]] == ["1/2", "2/2"]
     before, after = (load_checkpoint(path) for path in (tmp_path / "run1" / "best.safetensors", made))
-    assert after.record.step == before.record.step + 2 * 2  # 400 images in batches of 256
+    assert after.record.distillation == Distillation(
+        source=one, teachers=f"{two} {one},{one}", experts=two, epochs=2, steps=4, learning_rate=6e-4, seed=0
+    )  # 400 images in batches of 256
+    assert (after.record.epoch, after.record.step) == (before.record.epoch, before.record.step)
+    shown = " ".join(CliRunner().invoke(app, ["info", str(made)]).stdout.split())
+    assert f"distilled from {one}, 2 epochs of 2 steps, by the answers of {two} {one},{one}, and on" in shown
     assert after.config == before.config
     assert any(not torch.equal(value, before.state[name]) for name, value in after.state.items())
     first = made.read_bytes()
     assert main(arguments) == 0
     assert load_checkpoint(made).state.keys() == after.state.keys()
     assert len(first) == len(made.read_bytes())
-    again = load_checkpoint(made).state
-    assert all(torch.equal(value, again[name]) for name, value in after.state.items())
+    again = load_checkpoint(made)
+    assert all(torch.equal(value, again.state[name]) for name, value in after.state.items())
+    damaged = replace(again.record, distillation=replace(again.record.distillation, epochs="many"))
+    save_checkpoint(made, again.config, damaged, again.calibration, again.build())
+    with pytest.raises(CheckpointError, match="epochs is 'many'"):
+        load_checkpoint(made)
 
 
 def test_a_network_that_never_saw_what_is_no_digit_is_refused():

@@ -125,6 +125,11 @@ def print_info(checkpoint: Checkpoint, layers: list[Layer]) -> None:
         ("calibrated", _calibration_line(checkpoint.calibration)),
         ("made with", f"digitnet {r.digitnet}, torch {r.torch}"),
     )
+    if d := r.distillation:
+        taught = f"by the answers of {d.teachers}" + (
+            f", and on digits of {r.dataset} {d.experts}" if d.experts else ""
+        )
+        print_pairs(("distilled", f"from {d.source}, {d.epochs} epochs of {d.steps // d.epochs:,} steps, {taught}"))
     if a := r.adaptation:
         print_pairs(("adapted", f"from {a.source} to {a.size:,} pictures of {a.dataset}, rehearsing {a.rehearsal}"))
     for name, settings in checkpoint.config.to_dict().items():
