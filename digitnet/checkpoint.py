@@ -67,8 +67,12 @@ class Distillation:
     """Those that it learnt from, as they were named, with spaces between."""
     experts: str
     """Those that it learnt from on the data set's own images alone."""
+    epoch: int
+    """The one with the lowest validation loss."""
     epochs: int
+    """That the schedule was made for."""
     steps: int
+    """Up to that epoch's end."""
     learning_rate: float
     seed: int
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -14,9 +15,8 @@ import torch
 
 from digitnet import __version__
 from digitnet.calibration import fit_calibration
-from digitnet.checkpoint import Checkpoint, Distillation, load_checkpoint, save_checkpoint
+from digitnet.checkpoint import Distillation, TrainingRecord, load_checkpoint, save_checkpoint
 from digitnet.config import TrainConfig
-from digitnet.data.digits import Digits
 from digitnet.data.load import load_training
 from digitnet.device import choose_precision
 from digitnet.errors import DigitnetError, UsageError
@@ -33,7 +33,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="scripts/distil",
         description="Train a network further to answer as the mean of several networks does, on what it was trained "
-        "on, strokes and drawings among it. MNIST's labels are not looked at, but for the validation that is printed.",
+        "on, strokes and drawings among it. Labels are looked at for validation alone, which chooses the epoch.",
     )
     add = parser.add_argument
     add("student", metavar="REF", help="the network to begin with: a checkpoint, a run, or one that ships")
@@ -41,7 +41,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     add("--teacher", action="append", required=True, metavar="REF[,REF...]", help=teachers)
     expert = "a teacher trained on MNIST alone: heard on which digit its images are, and on nothing else; repeatable"
     add("--expert", action="append", default=[], metavar="REF[,REF...]", help=expert)
-    add("--output", type=Path, required=True, metavar="FILE", help="the checkpoint to write, after each epoch")
+    output = "the checkpoint to write: of the epoch with the lowest validation loss"
+    add("--output", type=Path, required=True, metavar="FILE", help=output)
     add("--epochs", type=int, default=8, metavar="N", help="left out: %(default)s")
     add("--learning-rate", type=float, default=6e-4, metavar="RATE", help="at its highest; left out: %(default)s")
     add("--seed", type=int, default=0, metavar="N", help="left out: %(default)s")
@@ -67,20 +68,29 @@ def _run(options: argparse.Namespace) -> None:
     if train.mapped:
         raise UsageError(f"{train.name} is a set of shards, which is not held in memory; distillation needs it there")
     student, dtype, started = checkpoint.build(), choose_precision(rule.precision, CPU), time.monotonic()
+    lowest = math.inf
     for done in distil(student, teachers, train, rule, dtype):
-        distillation = Distillation(
-            source=options.student,
-            teachers=" ".join(options.teacher),
-            experts=" ".join(options.expert),
-            epochs=done.epoch,
-            steps=done.step,
-            learning_rate=options.learning_rate,
-            seed=options.seed,
-        )
-        found = _save(options.output, checkpoint, distillation, student, validation)
+        logits = logits_of(student, validation.images)
+        found = count(logits, validation.targets, build_loss(rule.loss))
+        if best := found.loss < lowest:
+            lowest = found.loss
+            distillation = Distillation(
+                source=options.student,
+                teachers=" ".join(options.teacher),
+                experts=" ".join(options.expert),
+                epoch=done.epoch,
+                epochs=options.epochs,
+                steps=done.step,
+                learning_rate=options.learning_rate,
+                seed=options.seed,
+            )
+            record = _record(checkpoint.record, found, distillation)
+            save_checkpoint(
+                options.output, checkpoint.config, record, fit_calibration(logits, validation.targets), student
+            )
         sys.stdout.write(
             f"{done.epoch}/{options.epochs}  loss {done.loss:.4f}  validation loss {found.loss:.4f}, accuracy "
-            f"{found.accuracy:.2%}  {time.monotonic() - started:.0f} s\n"
+            f"{found.accuracy:.2%}  {time.monotonic() - started:.0f} s{'  best' if best else ''}\n"
         )
         sys.stdout.flush()
 
@@ -112,22 +122,15 @@ def distillation_rule(config: TrainConfig, epochs: int, rate: float, seed: int) 
     return replace(config, epochs=epochs, steps=None, learning_rate=rate, seed=seed, **falling)
 
 
-def _save(
-    path: Path, checkpoint: Checkpoint, distillation: Distillation, student: DigitNet, validation: Digits
-) -> Metrics:
-    """Save the network with how it came about; return what it makes of validation images."""
-    logits = logits_of(student, validation.images)
-    found = count(logits, validation.targets, build_loss(checkpoint.config.train.loss))
-    record = replace(
-        checkpoint.record,
+def _record(before: TrainingRecord, found: Metrics, distillation: Distillation) -> TrainingRecord:
+    return replace(
+        before,
         validation_loss=found.loss,
         validation_accuracy=found.accuracy,
         digitnet=__version__,
         torch=torch.__version__,
         distillation=distillation,
     )
-    save_checkpoint(path, checkpoint.config, record, fit_calibration(logits, validation.targets), student)
-    return found
 
 
 if __name__ == "__main__":

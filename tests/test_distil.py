@@ -129,14 +129,22 @@ def test_a_distilled_network_is_a_checkpoint_that_says_how_it_was_made(tmp_path,
     teachers = ["--teacher", two, "--teacher", f"{one},{one}", "--expert", two]
     arguments = [one, *teachers, "--output", str(made), "--epochs", "2"]
     assert main(arguments) == 0
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[-2:]] == ["1/2", "2/2"]
+    lines = capsys.readouterr().out.splitlines()[-2:]
+    assert [line.split()[0] for line in lines] == ["1/2", "2/2"]
     before, after = (load_checkpoint(path) for path in (tmp_path / "run1" / "best.safetensors", made))
-    assert after.record.distillation == Distillation(
-        source=one, teachers=f"{two} {one},{one}", experts=two, epochs=2, steps=4, learning_rate=6e-4, seed=0
-    )  # 400 images in batches of 256
+    losses = [float(line.split("validation loss ")[1].split(",")[0]) for line in lines]
+    chosen = 1 + losses.index(min(losses))
+    assert [line.endswith("  best") for line in lines] == [True, chosen == 2]
+    assert after.record.validation_loss == pytest.approx(min(losses), abs=1e-4)
+    asked = {"source": one, "teachers": f"{two} {one},{one}", "experts": two, "learning_rate": 6e-4, "seed": 0}
+    done = {"epoch": chosen, "epochs": 2, "steps": 2 * chosen}  # 400 images in batches of 256
+    assert after.record.distillation == Distillation(**asked, **done)
     assert (after.record.epoch, after.record.step) == (before.record.epoch, before.record.step)
     shown = " ".join(CliRunner().invoke(app, ["info", str(made)]).stdout.split())
-    assert f"distilled from {one}, 2 epochs of 2 steps, by the answers of {two} {one},{one}, and on" in shown
+    assert (
+        f"distilled from {one}, {2 * chosen} steps (epoch {chosen} of 2) by the answers of {two} {one},{one}, and on"
+        in shown
+    )
     assert after.config == before.config
     assert any(not torch.equal(value, before.state[name]) for name, value in after.state.items())
     first = made.read_bytes()

@@ -126,15 +126,17 @@ def print_info(checkpoint: Checkpoint, layers: list[Layer]) -> None:
         ("made with", f"digitnet {r.digitnet}, torch {r.torch}"),
     )
     if d := r.distillation:
-        taught = f"by the answers of {d.teachers}" + (
-            f", and on digits of {r.dataset} {d.experts}" if d.experts else ""
-        )
-        print_pairs(("distilled", f"from {d.source}, {d.epochs} epochs of {d.steps // d.epochs:,} steps, {taught}"))
+        experts = f", and on digits of {r.dataset} {d.experts}" if d.experts else ""
+        steps = f"{d.steps:,} steps (epoch {d.epoch} of {d.epochs})"
+        _print_wrapped("distilled", f"from {d.source}, {steps} by the answers of {d.teachers}{experts}")
     if a := r.adaptation:
         print_pairs(("adapted", f"from {a.source} to {a.size:,} pictures of {a.dataset}, rehearsing {a.rehearsal}"))
     for name, settings in checkpoint.config.to_dict().items():
-        shown = printable(", ".join(f"{key} {_setting(value)}" for key, value in settings.items()))
-        print(wrapped(f"{name:<{NAME_WIDTH}}{shown}", NAME_WIDTH, min(terminal_width(), WIDE - 1)))
+        _print_wrapped(name, ", ".join(f"{key} {_setting(value)}" for key, value in settings.items()))
+
+
+def _print_wrapped(name: str, value: str) -> None:
+    print(wrapped(f"{name:<{NAME_WIDTH}}{printable(value)}", NAME_WIDTH, min(terminal_width(), WIDE - 1)))
 
 
 def _calibration_line(calibration: Calibration) -> str:
