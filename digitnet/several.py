@@ -13,8 +13,8 @@ _LEAST_GAP = 0.06  # of it: broken strokes leave less
 def holds_several(boxes: Boxes) -> bool:
     """Say whether ink is that of several digits, so plainly that no network need be asked.
 
-    They are apart, in a row or in a column, and about equally high; a digit whose strokes are broken has parts that
-    overlap, or small ones, or hardly a gap between them. Or it is wider than any digit, and no single line.
+    They are apart, in a row, in rows or in a column, and about equally high; a digit whose strokes are broken has
+    parts that overlap, or small ones, or hardly a gap between them. Or it is wider than any digit, and no single line.
 
     Args:
         boxes: (parts, 4), around the connected parts of the ink, without specks and rules; at least one.
@@ -28,9 +28,17 @@ def holds_several(boxes: Boxes) -> bool:
     least_gap = _LEAST_GAP * tall.max()
     column = boxes[high & (wide >= tall / 4)]  # the halves of a 1 are no column
     is_column = len(column) > 1 and np.ptp(column[:, [0, 2]]) > 1.8 * np.ptp(column[:, [1, 3]])
-    return _widest_gap(boxes[high][:, [1, 3]]) >= least_gap or (
+    rows = _rows(boxes[high], 3 * least_gap)
+    return any(_widest_gap(row[:, [1, 3]]) >= least_gap for row in rows) or (
         is_column and _widest_gap(column[:, [0, 2]]) >= 3 * least_gap
     )
+
+
+def _rows(boxes: Boxes, least_gap: float) -> list[Boxes]:
+    """Split boxes where there is paper all the way from left to right, so high."""
+    boxes = boxes[np.argsort(boxes[:, 0])]
+    gaps = boxes[1:, 0] - np.maximum.accumulate(boxes[:, 2])[:-1]
+    return np.split(boxes, np.flatnonzero(gaps >= least_gap) + 1)
 
 
 def _widest_gap(spans: Boxes) -> float:

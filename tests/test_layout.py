@@ -156,6 +156,8 @@ class TestHoldsSeveral:
             [(20, 60, 24, 100), (34, 60, 38, 100)],  # 11
             [(20, 20, 44, 60), (20, 80, 44, 120)],  # one above the other
             [(20, 60, 140, 100)],  # in a row, and touching
+            # 72 over 908: no column of paper between any two
+            [(20, 20, 64, 60), (76, 20, 118, 60), (20, 90, 44, 130), (52, 90, 80, 130), (98, 90, 140, 130)],
         ],
     )
     def test_several(self, boxes):
