@@ -59,20 +59,22 @@ class Adaptation:
 
 @dataclass(frozen=True, kw_only=True)
 class Distillation:
-    """How ``scripts/distil`` made a network of another one; the record's validation figures are of what came of it."""
+    """How ``scripts/distil`` made a network of another one; the record's validation figures are of the one it made."""
 
     source: str
     """The checkpoint that it was made of, as it was named."""
     teachers: str
-    """Those that it learnt from, as they were named, with spaces between."""
+    """Those that it learnt from, as they were named, quoted as in a shell."""
     experts: str
-    """Those that it learnt from on the data set's own images alone."""
+    """Those that it learnt from on the data set's own images alone, likewise."""
     epoch: int
     """The one with the lowest validation loss."""
     epochs: int
     """That the schedule was made for."""
     steps: int
     """Up to that epoch's end."""
+    elapsed_s: float
+    """Likewise; the record's own epoch, steps and time are the source's."""
     learning_rate: float
     seed: int
 
@@ -102,7 +104,7 @@ class TrainingRecord:
     adaptation: Adaptation | None = None
     """None for a network as it was trained."""
     distillation: Distillation | None = None
-    """Likewise."""
+    """None for a network that no other one taught."""
 
 
 @dataclass(frozen=True, kw_only=True)

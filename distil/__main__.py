@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -19,27 +20,28 @@ from digitnet.checkpoint import Distillation, TrainingRecord, load_checkpoint, s
 from digitnet.config import TrainConfig
 from digitnet.data.load import load_training
 from digitnet.device import choose_precision
-from digitnet.errors import DigitnetError, UsageError
+from digitnet.errors import DigitnetError, NotFiniteError, UsageError
 from digitnet.evaluation import count, logits_of
 from digitnet.losses import build_loss
 from digitnet.metrics import Metrics
 from digitnet.models import DigitNet
 from digitnet.runs import find_checkpoint
-from distil.distilling import CPU, Teachers, distil, mean_network
+from distil.distilling import CPU, EpochLoss, Teachers, distil, mean_network
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         prog="scripts/distil",
-        description="Train a network further to answer as the mean of several networks does, on what it was trained "
-        "on, strokes and drawings among it. Labels are looked at for validation alone, which chooses the epoch.",
+        description="Train a network further to answer as the mean of several networks does, on the data set that it "
+        "was trained on, and strokes and drawings that are new in each epoch. No label is learnt; validation chooses "
+        "the epoch.",
     )
     add = parser.add_argument
     add("student", metavar="REF", help="the network to begin with: a checkpoint, a run, or one that ships")
     teachers = "a network to learn from; repeatable. Several, joined by commas, are one: the mean of their weights"
     add("--teacher", action="append", required=True, metavar="REF[,REF...]", help=teachers)
-    expert = "a teacher trained on MNIST alone: heard on which digit its images are, and on nothing else; repeatable"
+    expert = "a teacher trained on the data set's own images alone, heard on which digit they are; repeatable"
     add("--expert", action="append", default=[], metavar="REF[,REF...]", help=expert)
     output = "the checkpoint to write: of the epoch with the lowest validation loss"
     add("--output", type=Path, required=True, metavar="FILE", help=output)
@@ -62,35 +64,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> None:
     checkpoint = load_checkpoint(find_checkpoint(options.student).path)
-    teachers = Teachers(heard=_networks(options.teacher), experts=_networks(options.expert))
     rule = distillation_rule(checkpoint.config.train, options.epochs, options.learning_rate, options.seed)
     train, validation = load_training(rule.dataset, size=rule.train_size)
     if train.mapped:
-        raise UsageError(f"{train.name} is a set of shards, which is not held in memory; distillation needs it there")
+        raise UsageError(f"{train.name} is a set of shards; distil a network that was trained on a set held in memory")
+    teachers = Teachers(heard=_networks(options.teacher), experts=_networks(options.expert))
     student, dtype, started = checkpoint.build(), choose_precision(rule.precision, CPU), time.monotonic()
     lowest = math.inf
     for done in distil(student, teachers, train, rule, dtype):
         logits = logits_of(student, validation.images)
         found = count(logits, validation.targets, build_loss(rule.loss))
-        if best := found.loss < lowest:
+        elapsed_s = time.monotonic() - started
+        if not math.isfinite(done.loss + found.loss):
+            raise NotFiniteError(f"epoch {done.epoch}: the loss is no number; try a lower --learning-rate")
+        if best := found.loss < lowest:  # accuracy is the same for most epochs of networks this good
             lowest = found.loss
-            distillation = Distillation(
-                source=options.student,
-                teachers=" ".join(options.teacher),
-                experts=" ".join(options.expert),
-                epoch=done.epoch,
-                epochs=options.epochs,
-                steps=done.step,
-                learning_rate=options.learning_rate,
-                seed=options.seed,
-            )
-            record = _record(checkpoint.record, found, distillation)
-            save_checkpoint(
-                options.output, checkpoint.config, record, fit_calibration(logits, validation.targets), student
-            )
+            record = _record(checkpoint.record, options, done, elapsed_s, found)
+            calibration = fit_calibration(logits, validation.targets)
+            save_checkpoint(options.output, checkpoint.config, record, calibration, student)
         sys.stdout.write(
             f"{done.epoch}/{options.epochs}  loss {done.loss:.4f}  validation loss {found.loss:.4f}, accuracy "
-            f"{found.accuracy:.2%}  {time.monotonic() - started:.0f} s{'  best' if best else ''}\n"
+            f"{found.accuracy:.2%}  {elapsed_s:.0f} s{'  best' if best else ''}\n"
         )
         sys.stdout.flush()
 
@@ -122,13 +116,27 @@ def distillation_rule(config: TrainConfig, epochs: int, rate: float, seed: int) 
     return replace(config, epochs=epochs, steps=None, learning_rate=rate, seed=seed, **falling)
 
 
-def _record(before: TrainingRecord, found: Metrics, distillation: Distillation) -> TrainingRecord:
+def _record(
+    before: TrainingRecord, options: argparse.Namespace, done: EpochLoss, elapsed_s: float, found: Metrics
+) -> TrainingRecord:
+    distillation = Distillation(
+        source=options.student,
+        teachers=shlex.join(options.teacher),
+        experts=shlex.join(options.expert),
+        epoch=done.epoch,
+        epochs=options.epochs,
+        steps=done.step,
+        elapsed_s=elapsed_s,
+        learning_rate=options.learning_rate,
+        seed=options.seed,
+    )
     return replace(
         before,
         validation_loss=found.loss,
         validation_accuracy=found.accuracy,
         digitnet=__version__,
         torch=torch.__version__,
+        adaptation=None,
         distillation=distillation,
     )
 

@@ -1,7 +1,8 @@
-"""Distillation: a network learns the answers of several others, their mean, which is right more often than any.
+"""Distillation: a network learns the answers of several others, their mean.
 
 What it learns from are not labels but logits, of images that are bent and drawn anew each time: which digits an image
-is like, and how much it is like a digit at all. A wrong label teaches nothing here.
+is like, and how much it is like a digit at all. A wrong label teaches nothing here; labels only say which digits can
+be turned into drawings that are none.
 
 Sources: Hinton, Vinyals and Dean, "Distilling the knowledge in a neural network" (2015); Ba and Caruana, "Do deep nets
 really need to be deep?" (2014), for the squared difference of logits.
@@ -61,6 +62,18 @@ class Teachers:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Batch:
+    """The images of a step: the data set's own, then strokes, then what is no digit."""
+
+    images: Tensor
+    """(N, 1, 28, 28) uint8."""
+    own: int
+    """How many are the data set's."""
+    digits: int
+    """How many are of digits, the data set's own among them."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class EpochLoss:
     """What a pass over the images came to."""
 
@@ -114,38 +127,36 @@ def distil(
     trained = copy.deepcopy(student).train()
     average = WeightAverage(student, trained, config.weight_average or 0.0)
     optimizer = build_optimizer(trained, config)
-    steps, step = -(-(len(train) + config.extra_strokes) // config.batch_size), 0
+    step = 0
     for teacher in (*teachers.heard, *teachers.experts):
         teacher.eval()
     for epoch in range(1, (config.epochs or 0) + 1):
         noise = generator(config.seed, epoch, "augment", CPU)
         torch.manual_seed(derive_seed(config.seed, epoch, "dropout"))  # dropout takes no generator of its own
-        loss_sum = 0.0
-        for images, own, digits in batches(train, config, epoch, steps):
+        loss_sum, dealt = 0.0, batches(train, config, epoch)
+        for batch in dealt:
             step += 1
-            set_learning_rate(optimizer, learning_rate(config, step, steps))
-            varied = augment(to_float(images), config.augment, noise)
-            taught = teachers.logits(varied, own, dtype)
-            loss_fn = partial(distillation_loss, digits=digits)
-            loss, _ = learn(trained, varied, taught, loss_fn, optimizer, dtype, config.max_grad_norm)
+            set_learning_rate(optimizer, learning_rate(config, step, len(dealt)))
+            images = augment(to_float(batch.images), config.augment, noise)
+            taught = teachers.logits(images, batch.own, dtype)
+            loss_fn = partial(distillation_loss, digits=batch.digits)
+            loss, _ = learn(trained, images, taught, loss_fn, optimizer, dtype, config.max_grad_norm)
             average.set_step(step + TRAINED_STEPS)
             average.update()
             loss_sum += loss.item()
-        yield EpochLoss(epoch=epoch, step=step, loss=loss_sum / steps)
+        yield EpochLoss(epoch=epoch, step=step, loss=loss_sum / len(dealt))
 
 
-def batches(train: Digits, config: TrainConfig, epoch: int, steps: int) -> Iterator[tuple[Tensor, int, int]]:
-    """Deal an epoch's images out to its steps: the data set's, strokes, what is no digit.
-
-    Yields:
-        Images, (N, 1, 28, 28) uint8, how many of the first are the data set's, and how many are digits.
-    """
+def batches(train: Digits, config: TrainConfig, epoch: int) -> list[Batch]:
+    """Deal out an epoch's images to its steps: each of the data set's own, and strokes and drawings that are new."""
     seed = derive_seed(config.seed, epoch, "drawing")
     strokes, _ = draw_strokes(config.extra_strokes, seed=seed)
     nondigits = draw_nondigits(config.nondigits, train.images, train.targets, seed=seed)
     random = generator(config.seed, epoch, "order", CPU)
+    steps = -(-(len(train) + len(strokes)) // config.batch_size)
     sources = (train.images, strokes, nondigits)
-    orders = [torch.randperm(len(images), generator=random).tensor_split(steps) for images in sources]
-    for own, drawn, others in zip(*orders, strict=True):
-        images = [source[order] for source, order in zip(sources, (own, drawn, others), strict=True)]
-        yield torch.cat(images), len(own), len(own) + len(drawn)
+    shares = [images[torch.randperm(len(images), generator=random)].tensor_split(steps) for images in sources]
+    return [
+        Batch(images=torch.cat((own, drawn, others)), own=len(own), digits=len(own) + len(drawn))
+        for own, drawn, others in zip(*shares, strict=True)
+    ]

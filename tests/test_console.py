@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from digitnet.calibration import ConfidenceBin, Reliability
-from digitnet.checkpoint import Adaptation, load_checkpoint
+from digitnet.checkpoint import Adaptation, Distillation, load_checkpoint
 from digitnet.comparison import Comparison
 from digitnet.console import answers, evaluations, networks, notes
 from digitnet.data.variants import VARIANTS
@@ -293,10 +293,14 @@ def test_what_a_checkpoint_says_of_itself_is_shown_and_not_obeyed(run_folder, ca
         source=ESCAPE, dataset=ESCAPE, fingerprint=ESCAPE, size=1, rehearsal=ESCAPE, held_out_accuracy=0.5, steps=1,
         learning_rate=0.1, seed=0,
     )  # fmt: skip
-    record = replace(checkpoint.record, adaptation=adaptation, **texts)
+    distillation = Distillation(
+        source=ESCAPE, teachers=ESCAPE, experts=ESCAPE, epoch=1, epochs=2, steps=3, elapsed_s=0.5, learning_rate=0.1,
+        seed=0,
+    )  # fmt: skip
+    record = replace(checkpoint.record, adaptation=adaptation, distillation=distillation, **texts)
     networks.print_info(replace(checkpoint, config=replace(checkpoint.config, train=train), record=record), [])
     out = capsys.readouterr().out
-    assert out.count("\\x1b[31mred") == 11
+    assert out.count("\\x1b[31mred") == 15
     assert out.replace("\n", "").isprintable()
 
 

@@ -3,6 +3,7 @@
 import copy
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,9 +14,10 @@ from digitnet.checkpoint import Distillation, load_checkpoint, save_checkpoint
 from digitnet.cli import app
 from digitnet.config import MLPConfig
 from digitnet.data.digits import Digits
+from digitnet.data.load import load_training
 from digitnet.data.strokes import draw_strokes
 from digitnet.errors import CheckpointError, UsageError
-from digitnet.evaluation import logits_of
+from digitnet.evaluation import count, logits_of
 from digitnet.models import build_model, to_float
 from digitnet.recipes import build_config
 from distil.__main__ import distillation_rule, main
@@ -85,16 +87,15 @@ def test_an_epoch_deals_out_each_of_the_data_sets_images_once_and_drawings_that_
     train = digits_of(300)
     overrides = {"epochs": 2, "batch_size": 64, "extra_strokes": 100, "nondigits": 50, "weight_average": 0.9}
     rule = build_config(kind="mlp", overrides=overrides).train
-    steps = -(-400 // 64)
-    epochs = [list(batches(train, rule, epoch, steps)) for epoch in (1, 2, 1)]
+    epochs = [batches(train, rule, epoch) for epoch in (1, 2, 1)]
     whole = Counter(image.numpy().tobytes() for image in train.images)
     drawn = []
     for dealt in epochs:
-        assert len(dealt) == steps
-        assert sum(len(images) for images, _, _ in dealt) == 450
-        assert sum(digits - own for _, own, digits in dealt) == 100
-        assert Counter(i.numpy().tobytes() for images, own, _ in dealt for i in images[:own]) == whole
-        drawn.append({image.numpy().tobytes() for images, own, _ in dealt for image in images[own:]})
+        assert len(dealt) == -(-400 // 64)
+        assert sum(len(batch.images) for batch in dealt) == 450
+        assert sum(batch.digits - batch.own for batch in dealt) == 100
+        assert Counter(i.numpy().tobytes() for batch in dealt for i in batch.images[: batch.own]) == whole
+        drawn.append({image.numpy().tobytes() for batch in dealt for image in batch.images[batch.own :]})
     assert drawn[0] == drawn[2]
     assert len(drawn[0] & drawn[1]) < 5
 
@@ -119,44 +120,90 @@ def test_a_student_comes_near_the_mean_of_its_teachers():
         assert all(torch.equal(value, state[name]) for name, value in teacher.state_dict().items())
 
 
-def test_a_distilled_network_is_a_checkpoint_that_says_how_it_was_made(tmp_path, capsys):
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Two runs of a few steps each, of preset handwriting's kind."""
+    folder = tmp_path_factory.mktemp("runs")
     for seed in ("1", "2"):
-        options = ["--nondigits", "100", "--weight-average", "0.9", "--seed", seed, "--output", str(tmp_path)]
+        options = ["--nondigits", "100", "--weight-average", "0.9", "--seed", seed, "--output", str(folder)]
         done = CliRunner().invoke(app, ["train", *TRAIN.split(), *options, "--name", f"run{seed}"])
         assert done.exit_code == 0, done.output
-    one, two = (str(tmp_path / f"run{seed}") for seed in "12")
+    return [str(folder / f"run{seed}") for seed in "12"]
+
+
+def test_a_rate_at_which_no_number_is_left_is_said_and_nothing_is_written(runs, tmp_path, capsys):
+    made = tmp_path / "made.safetensors"
+    arguments = [runs[0], "--teacher", runs[1], "--output", str(made), "--epochs", "1", "--learning-rate", "1e30"]
+    assert main(arguments) == 1
+    assert "try a lower --learning-rate" in capsys.readouterr().err
+    assert not made.exists()
+
+
+def test_a_distilled_network_is_a_checkpoint_that_says_how_it_was_made(runs, tmp_path):
+    one, two = runs
     made = tmp_path / "made.safetensors"
     teachers = ["--teacher", two, "--teacher", f"{one},{one}", "--expert", two]
-    arguments = [one, *teachers, "--output", str(made), "--epochs", "2"]
-    assert main(arguments) == 0
-    lines = capsys.readouterr().out.splitlines()[-2:]
-    assert [line.split()[0] for line in lines] == ["1/2", "2/2"]
-    before, after = (load_checkpoint(path) for path in (tmp_path / "run1" / "best.safetensors", made))
-    losses = [float(line.split("validation loss ")[1].split(",")[0]) for line in lines]
-    chosen = 1 + losses.index(min(losses))
-    assert [line.endswith("  best") for line in lines] == [True, chosen == 2]
-    assert after.record.validation_loss == pytest.approx(min(losses), abs=1e-4)
+    assert main([one, *teachers, "--output", str(made), "--epochs", "1"]) == 0
+    before, after = (load_checkpoint(path) for path in (Path(one) / "best.safetensors", made))
     asked = {"source": one, "teachers": f"{two} {one},{one}", "experts": two, "learning_rate": 6e-4, "seed": 0}
-    done = {"epoch": chosen, "epochs": 2, "steps": 2 * chosen}  # 400 images in batches of 256
+    done = {"epoch": 1, "epochs": 1, "steps": 2, "elapsed_s": after.record.distillation.elapsed_s}  # 400 in 2 batches
     assert after.record.distillation == Distillation(**asked, **done)
     assert (after.record.epoch, after.record.step) == (before.record.epoch, before.record.step)
-    shown = " ".join(CliRunner().invoke(app, ["info", str(made)]).stdout.split())
-    assert (
-        f"distilled from {one}, {2 * chosen} steps (epoch {chosen} of 2) by the answers of {two} {one},{one}, and on"
-        in shown
-    )
     assert after.config == before.config
     assert any(not torch.equal(value, before.state[name]) for name, value in after.state.items())
-    first = made.read_bytes()
-    assert main(arguments) == 0
-    assert load_checkpoint(made).state.keys() == after.state.keys()
-    assert len(first) == len(made.read_bytes())
-    again = load_checkpoint(made)
-    assert all(torch.equal(value, again.state[name]) for name, value in after.state.items())
-    damaged = replace(again.record, distillation=replace(again.record.distillation, epochs="many"))
-    save_checkpoint(made, again.config, damaged, again.calibration, again.build())
+    shown = " ".join(CliRunner().invoke(app, ["info", str(made)]).stdout.split())
+    assert f"distilled from {one}, 2 steps in" in shown
+    assert f"by the answers of {two} {one},{one}; and, on strokes's own images, those of {two}" in shown
+
+
+def test_experts_are_learnt_from_and_the_same_seed_makes_the_same_network(runs, tmp_path):
+    made = [tmp_path / f"{k}.safetensors" for k in range(3)]
+    for path, more in zip(made, ((), (), ("--expert", runs[1])), strict=True):
+        assert main([runs[0], "--teacher", runs[0], *more, "--output", str(path), "--epochs", "1"]) == 0
+    without, again, taught = (load_checkpoint(path).state for path in made)
+    assert all(torch.equal(value, again[name]) for name, value in without.items())
+    assert any(not torch.equal(value, taught[name]) for name, value in without.items())
+
+
+def test_the_epoch_with_the_lowest_validation_loss_is_kept(runs, tmp_path, capsys, monkeypatch):
+    losses, states = iter((0.3, 0.2, 0.25)), []
+
+    def fake_count(logits, targets, loss_fn):
+        return replace(count(logits, targets, loss_fn), loss=next(losses))
+
+    def spy(student, *arguments):
+        for done in distil(student, *arguments):
+            states.append(copy.deepcopy(student.state_dict()))
+            yield done
+
+    monkeypatch.setattr("distil.__main__.count", fake_count)
+    monkeypatch.setattr("distil.__main__.distil", spy)
+    made = tmp_path / "made.safetensors"
+    assert main([runs[0], "--teacher", runs[1], "--output", str(made), "--epochs", "3"]) == 0
+    lines = capsys.readouterr().out.splitlines()[-3:]
+    assert [line.endswith("  best") for line in lines] == [True, True, False]
+    kept = load_checkpoint(made)
+    assert kept.record.validation_loss == pytest.approx(0.2)
+    assert kept.record.distillation.epoch == 2
+    assert all(torch.equal(value, states[1][name]) for name, value in kept.state.items())
+
+
+def test_a_damaged_record_of_it_is_refused(runs, tmp_path):
+    made = tmp_path / "made.safetensors"
+    assert main([runs[0], "--teacher", runs[1], "--output", str(made), "--epochs", "1"]) == 0
+    good = load_checkpoint(made)
+    damaged = replace(good.record, distillation=replace(good.record.distillation, epochs="many"))
+    save_checkpoint(made, good.config, damaged, good.calibration, good.build())
     with pytest.raises(CheckpointError, match="epochs is 'many'"):
         load_checkpoint(made)
+
+
+def test_a_set_of_shards_is_refused(runs, tmp_path, capsys, monkeypatch):
+    train, validation = load_training("strokes", size=400)
+    monkeypatch.setattr(Digits, "mapped", True)
+    monkeypatch.setattr("distil.__main__.load_training", lambda *_, **__: (train, validation))
+    assert main([runs[0], "--teacher", runs[1], "--output", str(tmp_path / "made")]) == 2
+    assert "is a set of shards" in capsys.readouterr().err
 
 
 def test_a_network_that_never_saw_what_is_no_digit_is_refused():

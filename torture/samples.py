@@ -13,7 +13,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from digitnet.calibration import Calibration
-from digitnet.checkpoint import Adaptation, TrainingRecord, save_checkpoint
+from digitnet.checkpoint import Adaptation, Distillation, TrainingRecord, save_checkpoint
 from digitnet.models import build_model
 from digitnet.recipes import build_config
 from digitnet.rejection import Thresholds
@@ -129,6 +129,10 @@ ADAPTED = TrainingRecord(**{
     "adaptation": Adaptation(
         source="pretrained-cnn", dataset="mine", fingerprint="0123456789abcdef", size=20, rehearsal="strokes",
         held_out_accuracy=0.9, steps=80, learning_rate=0.002, seed=0,
+    ),
+    "distillation": Distillation(
+        source="one", teachers="two three", experts="", epoch=1, epochs=2, steps=9, elapsed_s=1.5, learning_rate=6e-4,
+        seed=0,
     ),
 })  # fmt: skip
 CALIBRATION = Calibration(temperature=1.2, thresholds=Thresholds(rates=(0.0, 0.01, 1.0), scores=(-9.0, -3.0, 9.0)))

@@ -1,4 +1,4 @@
-"""Networks for people: the training or the adapting that made one, and what it is made of."""
+"""Networks for people: the training, distilling or adapting that made one, and what it is made of."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from digitnet.runs import BEST
 if TYPE_CHECKING:
     from digitnet.adapting import AdaptResult
     from digitnet.calibration import Calibration
-    from digitnet.checkpoint import Adaptation, Checkpoint
+    from digitnet.checkpoint import Adaptation, Checkpoint, Distillation
     from digitnet.journal import Ending
     from digitnet.summary import Layer
 
@@ -118,21 +118,28 @@ def print_info(checkpoint: Checkpoint, layers: list[Layer]) -> None:
             f"{r.dataset} ({r.fingerprint}): {r.train_size:,} images, and {r.validation_size:,} for validation",
         ),
         (
-            "best epoch",
-            f"{r.epoch}, after {r.step:,} steps and {r.elapsed_s:.1f} s on {r.device} in {r.precision}",
+            "best epoch" if r.distillation is None else "begun as",
+            f"{'' if r.distillation is None else 'epoch '}{r.epoch}, after {r.step:,} steps and {r.elapsed_s:.1f} s "
+            f"on {r.device} in {r.precision}",
         ),
         ("validation", f"accuracy {r.validation_accuracy:.2%}, loss {r.validation_loss:.4f}{where}"),
         ("calibrated", _calibration_line(checkpoint.calibration)),
         ("made with", f"digitnet {r.digitnet}, torch {r.torch}"),
     )
     if d := r.distillation:
-        experts = f", and on digits of {r.dataset} {d.experts}" if d.experts else ""
-        steps = f"{d.steps:,} steps (epoch {d.epoch} of {d.epochs})"
-        _print_wrapped("distilled", f"from {d.source}, {steps} by the answers of {d.teachers}{experts}")
+        _print_wrapped("distilled", _distillation_line(d, r.dataset))
     if a := r.adaptation:
-        print_pairs(("adapted", f"from {a.source} to {a.size:,} pictures of {a.dataset}, rehearsing {a.rehearsal}"))
+        adapted = f"from {a.source} to {a.size:,} pictures of {a.dataset}, rehearsing {a.rehearsal}"
+        _print_wrapped("adapted", adapted)
     for name, settings in checkpoint.config.to_dict().items():
         _print_wrapped(name, ", ".join(f"{key} {_setting(value)}" for key, value in settings.items()))
+
+
+def _distillation_line(d: Distillation, dataset: str) -> str:
+    rule = f"epoch {d.epoch} of {d.epochs}, rate {d.learning_rate:g}, seed {d.seed}"
+    done = f"{d.steps:,} steps in {d.elapsed_s:.1f} s ({rule})"
+    experts = f"; and, on {dataset}'s own images, those of {d.experts}" if d.experts else ""
+    return f"from {d.source}, {done}, by the answers of {d.teachers}{experts}"
 
 
 def _print_wrapped(name: str, value: str) -> None:
