@@ -19,7 +19,6 @@ from digitnet.paper import (
     PHOTO_SIDE,
     Grey,
     Mask,
-    border,
     divide_by_paper,
     is_dark_on_light,
     is_noise,
@@ -33,7 +32,7 @@ _BLANK = "the picture is blank: no ink stands out from the paper"
 _NOISE = "the picture is noise: nothing is written in it"
 _LEAST_RANGE = 0.03  # of black to white, over the whole picture
 _MANY_SPECKS = 5  # what has as many may be noise
-_SHADED_BORDER = 0.005  # of the border is ink: there may be a shadow
+_LEAST_SHADOW = 0.02  # of the strokes: what a paper that follows more takes away, if it is to be looked at
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,9 +146,9 @@ def cut_out(found: InkMap, mask: Mask) -> Grey:
 def remove_paper(grey: Grey) -> tuple[Grey, float]:
     """Take the paper away, and the shadows on it.
 
-    A paper that follows only what is wider than a third of the picture leaves the corners of a sharp shadow, which
-    reach the picture's edge. Where there is much at the edge, a paper that follows more is tried; it is the better one
-    if what it takes away is paler than what it leaves, as shadows are, and not as dark, as the inside of a bold stroke.
+    A paper that follows only what is wider than a third of the picture leaves the rim of a sharp shadow, which is ink
+    by itself or makes ink of the ruled lines that it crosses. A paper that follows more is the better one if what it
+    takes away is paler than what it leaves, as shadows are, and not as dark, as the inside of a bold stroke.
 
     Args:
         grey: (height, width) float32 in [0, 1], dark on light.
@@ -159,13 +158,13 @@ def remove_paper(grey: Grey) -> tuple[Grey, float]:
     """
     ink = divide_by_paper(grey, PAPER_WINDOW)
     threshold = ink_threshold(ink)
-    if min(grey.shape) < PHOTO_SIDE or (border(ink) > threshold).mean() < _SHADED_BORDER:
+    if min(grey.shape) < PHOTO_SIDE:
         return ink, threshold
     closer = divide_by_paper(grey, CLOSE_WINDOW)
     close_threshold = ink_threshold(closer)
     mask, strokes = ink > threshold, closer > close_threshold
     lost = mask & ~widen(strokes)
-    if not strokes.any() or lost.sum() < 0.1 * strokes.sum():
+    if not strokes.any() or lost.sum() < _LEAST_SHADOW * strokes.sum():
         return ink, threshold
     shadows = np.median(ink[lost]) < 0.75 * np.median(ink[strokes])
     return (closer, close_threshold) if shadows else (ink, threshold)

@@ -184,6 +184,13 @@ class TestLeavesTheDigitAlone:
         page[::20] = np.minimum(page[::20], 185)
         assert_near(REFERENCE, to_digit(Image.fromarray(page)))
 
+    def test_ruled_lines_in_the_rim_of_a_shadow(self):
+        page = np.asarray(drawing(ink_level=45, paper=225, size=(450, 600), shift=(120, 190))).astype(float)
+        page[60::85] = page[61::85] = np.minimum(page[60::85], 170)
+        y, x = np.mgrid[:600, :450]
+        shadow = 1 - 0.45 / (1 + np.exp(-(x + 0.4 * y - 450) / 30))
+        assert_near(REFERENCE, to_digit(Image.fromarray((page * shadow).astype(np.uint8))), 0.25)
+
     def test_small_digit_on_a_page(self):
         assert_near(REFERENCE, to_digit(drawing(size=(700, 700), scale=0.3, shift=(500, 60))), 0.3)
 
