@@ -129,8 +129,7 @@ def print_info(checkpoint: Checkpoint, layers: list[Layer]) -> None:
     if d := r.distillation:
         _print_wrapped("distilled", _distillation_line(d, r.dataset))
     if a := r.adaptation:
-        adapted = f"from {a.source} to {a.size:,} pictures of {a.dataset}, rehearsing {a.rehearsal}"
-        _print_wrapped("adapted", adapted)
+        print_pairs(("adapted", f"from {a.source} to {a.size:,} pictures of {a.dataset}, rehearsing {a.rehearsal}"))
     for name, settings in checkpoint.config.to_dict().items():
         _print_wrapped(name, ", ".join(f"{key} {_setting(value)}" for key, value in settings.items()))
 
