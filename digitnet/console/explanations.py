@@ -119,7 +119,7 @@ def probe_rows(explanation: Explanation) -> list[tuple[str, str, str, str, float
         (
             probe.name,
             "x".join(map(str, probe.shape)),
-            f"{(one.features == 0).float().mean().item():.0%}",
+            f"{one.zeros:.0%}",
             f"{probe.accuracy:.1%}",
             (1 - probe.accuracy) / most,
         )
