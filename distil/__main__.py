@@ -20,7 +20,7 @@ from digitnet.checkpoint import Distillation, TrainingRecord, load_checkpoint, s
 from digitnet.config import TrainConfig
 from digitnet.data.load import load_training
 from digitnet.device import choose_precision
-from digitnet.errors import DigitnetError, NotFiniteError, UsageError
+from digitnet.errors import CheckpointError, DigitnetError, NotFiniteError, UsageError
 from digitnet.evaluation import count, logits_of
 from digitnet.losses import build_loss
 from digitnet.metrics import Metrics
@@ -38,12 +38,13 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "the epoch.",
     )
     add = parser.add_argument
-    add("student", metavar="REF", help="the network to begin with: a checkpoint, a run, or one that ships")
+    student = "the network to begin with, trained with --nondigits and --weight-average: a checkpoint or a run"
+    add("student", metavar="REF", help=student)
     teachers = "a network to learn from; repeatable. Several, joined by commas, are one: the mean of their weights"
     add("--teacher", action="append", required=True, metavar="REF[,REF...]", help=teachers)
     expert = "a teacher trained on the data set's own images alone, heard on which digit they are; repeatable"
     add("--expert", action="append", default=[], metavar="REF[,REF...]", help=expert)
-    output = "the checkpoint to write: of the epoch with the lowest validation loss"
+    output = "the checkpoint to write, or to replace: of the epoch with the lowest validation loss"
     add("--output", type=Path, required=True, metavar="FILE", help=output)
     add("--epochs", type=int, default=8, metavar="N", help="left out: %(default)s")
     add("--learning-rate", type=float, default=6e-4, metavar="RATE", help="at its highest; left out: %(default)s")
@@ -58,12 +59,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _run(options)
     except (DigitnetError, ValueError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
-        return error.exit_code if isinstance(error, DigitnetError) else 1
+        return error.exit_code if isinstance(error, DigitnetError) else 1 if isinstance(error, OSError) else 2
+    except KeyboardInterrupt:
+        sys.stderr.write(f"interrupted; {options.output} is of the best epoch so far, if one had ended\n")
+        return 130
     return 0
 
 
 def _run(options: argparse.Namespace) -> None:
-    checkpoint = load_checkpoint(find_checkpoint(options.student).path)
+    _check_output(options)
+    checkpoint = load_checkpoint(_find(options.student))
     rule = distillation_rule(checkpoint.config.train, options.epochs, options.learning_rate, options.seed)
     train, validation = load_training(rule.dataset, size=rule.train_size)
     if train.mapped:
@@ -87,6 +92,7 @@ def _run(options: argparse.Namespace) -> None:
             f"{found.accuracy:.2%}  {elapsed_s:.0f} s{'  best' if best else ''}\n"
         )
         sys.stdout.flush()
+    sys.stdout.write(f"saved {options.output}\n")
 
 
 def _networks(options: Sequence[str]) -> list[DigitNet]:
@@ -94,7 +100,24 @@ def _networks(options: Sequence[str]) -> list[DigitNet]:
 
 
 def _network(reference: str) -> DigitNet:
-    return load_checkpoint(find_checkpoint(reference).path).build()
+    return load_checkpoint(_find(reference)).build()
+
+
+def _find(reference: str) -> Path:
+    try:
+        return find_checkpoint(reference or "''").path
+    except CheckpointError as error:
+        raise UsageError(f"there is no network {reference!r}: name a checkpoint, a run or one that ships") from error
+
+
+def _check_output(options: argparse.Namespace) -> None:
+    """Refuse an output that could not be written, or would replace what is read, before hours are spent on it."""
+    output: Path = options.output
+    if output.is_dir() or not output.parent.is_dir():
+        raise UsageError(f"--output is the file to write, in a folder that is there, not {output}")
+    taught = (reference for option in (*options.teacher, *options.expert) for reference in option.split(","))
+    if output.exists() and any(output.samefile(_find(reference)) for reference in (options.student, *taught)):
+        raise UsageError(f"--output {output} is one of the networks that are read; give another name")
 
 
 def distillation_rule(config: TrainConfig, epochs: int, rate: float, seed: int) -> TrainConfig:
@@ -105,7 +128,7 @@ def distillation_rule(config: TrainConfig, epochs: int, rate: float, seed: int) 
         ValueError: A number is out of range.
     """
     if not config.nondigits or config.weight_average is None:
-        raise UsageError("the network to begin with has to be of preset handwriting")
+        raise UsageError("the network to begin with has to be trained with --nondigits and --weight-average")
     falling: dict[str, Any] = {
         "schedule": "trapezoid",
         "warmup": 0.02,

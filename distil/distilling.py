@@ -85,8 +85,13 @@ class EpochLoss:
 def mean_network(networks: Sequence[DigitNet]) -> DigitNet:
     """Return a network whose weights are the mean of others', all of one run: its epochs, say.
 
+    Raises:
+        ValueError: Their weights are not of the same shapes.
+
     Source: Izmailov et al., "Averaging weights leads to wider optima and better generalization" (2018).
     """
+    if len({tuple(value.shape for value in averaged_tensors(network)) for network in networks}) > 1:
+        raise ValueError("only networks of the same layers, such as the epochs of one run, have a mean of weights")
     mean = copy.deepcopy(networks[0])
     for value, *values in zip(averaged_tensors(mean), *map(averaged_tensors, networks), strict=True):
         value.copy_(torch.stack(values).mean(0))

@@ -153,7 +153,7 @@ def test_a_distilled_network_is_a_checkpoint_that_says_how_it_was_made(runs, tmp
     assert any(not torch.equal(value, before.state[name]) for name, value in after.state.items())
     shown = " ".join(CliRunner().invoke(app, ["info", str(made)]).stdout.split())
     assert f"distilled from {one}, 2 steps in" in shown
-    assert f"by the answers of {two} {one},{one}; and, on strokes's own images, those of {two}" in shown
+    assert f"by the answers of {two} {one},{one}; and, on images of strokes, those of {two}" in shown
 
 
 def test_experts_are_learnt_from_and_the_same_seed_makes_the_same_network(runs, tmp_path):
@@ -180,7 +180,8 @@ def test_the_epoch_with_the_lowest_validation_loss_is_kept(runs, tmp_path, capsy
     monkeypatch.setattr("distil.__main__.distil", spy)
     made = tmp_path / "made.safetensors"
     assert main([runs[0], "--teacher", runs[1], "--output", str(made), "--epochs", "3"]) == 0
-    lines = capsys.readouterr().out.splitlines()[-3:]
+    *lines, saved = capsys.readouterr().out.splitlines()[-4:]
+    assert saved == f"saved {made}"
     assert [line.endswith("  best") for line in lines] == [True, True, False]
     kept = load_checkpoint(made)
     assert kept.record.validation_loss == pytest.approx(0.2)
@@ -206,8 +207,46 @@ def test_a_set_of_shards_is_refused(runs, tmp_path, capsys, monkeypatch):
     assert "is a set of shards" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--output", "no/folder/x"], "in a folder that is there"),
+        (["--output", "."], "is the file to write"),
+        (["--output", "x", "--epochs", "0"], "epochs"),
+        (["--output", "x", "--learning-rate", "nan"], "learning_rate"),
+        (["--output", "x", "--teacher", "none"], "no network 'none'"),
+        (["--output", "x", "--teacher", ","], "no network ''"),
+        (["--output", "x", "--teacher", "pretrained-mlp,pretrained-cnn"], "of the same layers"),
+    ],
+)
+def test_wrong_usage_is_one_line_before_anything_is_trained(runs, tmp_path, monkeypatch, capsys, options, said):
+    monkeypatch.chdir(tmp_path)
+    assert main([runs[0], "--teacher", runs[1], *options]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_network_that_is_read_is_not_replaced(runs, capsys):
+    path = Path(runs[1]) / "best.safetensors"
+    before = path.read_bytes()
+    assert main([runs[0], "--teacher", runs[1], "--output", str(path)]) == 2
+    assert "one of the networks that are read" in capsys.readouterr().err
+    assert path.read_bytes() == before
+
+
+def test_interrupted_it_says_where_the_best_so_far_is(runs, tmp_path, capsys, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("distil.__main__.distil", interrupt)
+    assert main([runs[0], "--teacher", runs[1], "--output", str(tmp_path / "made")]) == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
 def test_a_network_that_never_saw_what_is_no_digit_is_refused():
-    with pytest.raises(UsageError, match="preset handwriting"):
+    with pytest.raises(UsageError, match="--nondigits and --weight-average"):
         distillation_rule(build_config(overrides={}).train, 1, 1e-3, 0)
 
 

@@ -137,7 +137,7 @@ def print_info(checkpoint: Checkpoint, layers: list[Layer]) -> None:
 def _distillation_line(d: Distillation, dataset: str) -> str:
     rule = f"epoch {d.epoch} of {d.epochs}, rate {d.learning_rate:g}, seed {d.seed}"
     done = f"{d.steps:,} steps in {d.elapsed_s:.1f} s ({rule})"
-    experts = f"; and, on {dataset}'s own images, those of {d.experts}" if d.experts else ""
+    experts = f"; and, on images of {dataset}, those of {d.experts}" if d.experts else ""
     return f"from {d.source}, {done}, by the answers of {d.teachers}{experts}"
 
 
