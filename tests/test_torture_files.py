@@ -76,11 +76,12 @@ def test_the_watch_sees_what_harms(attempt, failures, said):
     assert all(said in failure and "trap, seed 0, trial " in failure for failure in stood.failures)
 
 
-def test_the_watch_sees_what_takes_too_much_memory(monkeypatch):
+def test_the_watch_sees_what_takes_too_much_memory_beside_what_there_was(monkeypatch):
+    monkeypatch.setattr("torture.watch.LIMIT_MB", 50)
     assert run(refuse).failures == ()
-    monkeypatch.setattr("torture.watch.LIMIT_MB", 10)
-    stood = run(refuse)
+    stood = run(lambda _: len(b"x" * 100_000_000))
     assert [failure.split()[-1] for failure in stood.failures] == ["MB"] * 3
+    assert 50 < int(stood.failures[0].split()[-2]) < 200
 
 
 def test_the_watch_sees_what_takes_too_much_time(monkeypatch):

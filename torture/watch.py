@@ -29,7 +29,7 @@ Files = dict[str, bytes]  # by their names, which may have folders in them
 
 LIMIT_S = 5.0  # of a processor's time, which does not depend on what else the machine has to do
 WAIT_S = 60.0  # by the clock, after which a trial is ended: it waits for something, or never stops
-LIMIT_MB = 1_500
+LIMIT_MB = 1_000  # more than the worker began with, which is what the process has that it was forked from
 TRIALS_A_WORKER = 250  # so that a peak belongs to few trials, and what a trial breaks hurts few others
 SHOWN = 20  # failures that are told one by one
 
@@ -127,6 +127,7 @@ def _watch_worker(ordeal: Ordeal, trials: range, seed: int) -> Iterator[Told]:
 
 def _work(ordeal: Ordeal, trials: range, seed: int, writer: int) -> NoReturn:
     """Make trials and say of each how it went; never returns."""
+    began_mb = _peak_mb()
     torch.set_num_threads(1)  # OpenMP's other threads stayed behind when this process was forked, and are waited for
     try:
         with tempfile.TemporaryDirectory(prefix="torture-") as place, os.fdopen(writer, "wb", buffering=0) as stream:
@@ -134,7 +135,7 @@ def _work(ordeal: Ordeal, trials: range, seed: int, writer: int) -> NoReturn:
             os.dup2(said, 2)
             sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
             for trial in trials:
-                told = _try(ordeal, Path(place) / str(trial), seed, trial)
+                told = _try(ordeal, Path(place) / str(trial), seed, trial, began_mb)
                 if ordeal.quiet and told.fault is None and (text := _take(said)):
                     told = told._replace(fault=f"wrote to stderr: {text[:200]!r}")
                 stream.write(json.dumps(told).encode() + b"\n")
@@ -144,7 +145,7 @@ def _work(ordeal: Ordeal, trials: range, seed: int, writer: int) -> NoReturn:
         os._exit(0)
 
 
-def _try(ordeal: Ordeal, folder: Path, seed: int, trial: int) -> Told:
+def _try(ordeal: Ordeal, folder: Path, seed: int, trial: int, began_mb: float) -> Told:
     for name, data in files_of(ordeal, seed, trial).items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -161,8 +162,8 @@ def _try(ordeal: Ordeal, folder: Path, seed: int, trial: int) -> Told:
     elapsed_s, peak_mb = time.process_time() - started, _peak_mb()
     if elapsed_s > LIMIT_S:
         fault = fault or f"took {elapsed_s:.1f} s"
-    if peak_mb > LIMIT_MB:
-        fault = fault or f"took {peak_mb:.0f} MB"
+    if peak_mb - began_mb > LIMIT_MB:
+        fault = fault or f"took {peak_mb - began_mb:.0f} MB"
     return Told(trial, elapsed_s, peak_mb, fault)
 
 
