@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -33,6 +33,7 @@ OLDEST_FORMAT = 3  # from which on all are read
 MAX_TEXT = 5_000  # characters; a path may have 4,096
 MAX_NUMBER = 2**63
 SMALLEST_STD = 1e-7  # a tenth of what blank images are given
+Made = TypeVar("Made", "Adaptation", "Distillation")
 DTYPES = {torch.float32: "F32", torch.int64: "I64"}  # as safetensors calls those that a network has
 
 
@@ -207,13 +208,16 @@ def _read_document(path: Path, text: str | None) -> tuple[RunConfig, TrainingRec
 
 
 def _read_record(values: Mapping[str, Any]) -> TrainingRecord:
-    record = TrainingRecord(**_read_fields(TrainingRecord, values))
-    # Networks as they were trained need not say that they are.
-    if adapted := values.get("adaptation"):
-        record = replace(record, adaptation=Adaptation(**_read_fields(Adaptation, adapted)))
-    if distilled := values.get("distillation"):
-        record = replace(record, distillation=Distillation(**_read_fields(Distillation, distilled)))
-    return record
+    return TrainingRecord(
+        **_read_fields(TrainingRecord, values),
+        adaptation=_read_if_any(Adaptation, values.get("adaptation")),
+        distillation=_read_if_any(Distillation, values.get("distillation")),
+    )
+
+
+def _read_if_any(kind: type[Made], values: Mapping[str, Any] | None) -> Made | None:
+    """Read how another network was made into this one; networks as they were trained need not say that they are."""
+    return kind(**_read_fields(kind, values)) if values else None
 
 
 def _read_fields(kind: type[TrainingRecord | Adaptation | Distillation], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -29,19 +29,19 @@ def holds_several(boxes: Boxes) -> bool:
     column = boxes[high & (wide >= tall / 4)]  # the halves of a 1 are no column
     is_column = len(column) > 1 and np.ptp(column[:, [0, 2]]) > 1.8 * np.ptp(column[:, [1, 3]])
     rows = _rows(boxes[high], 3 * least_gap)
-    return any(_widest_gap(row[:, [1, 3]]) >= least_gap for row in rows) or (
-        is_column and _widest_gap(column[:, [0, 2]]) >= 3 * least_gap
+    return any((_gaps(row[:, [1, 3]]) >= least_gap).any() for row in rows) or (
+        is_column and len(_rows(column, 3 * least_gap)) > 1
     )
 
 
 def _rows(boxes: Boxes, least_gap: float) -> list[Boxes]:
     """Split boxes where there is paper all the way from left to right, so high."""
     boxes = boxes[np.argsort(boxes[:, 0])]
-    gaps = boxes[1:, 0] - np.maximum.accumulate(boxes[:, 2])[:-1]
-    return np.split(boxes, np.flatnonzero(gaps >= least_gap) + 1)
+    return np.split(boxes, np.flatnonzero(_gaps(boxes[:, [0, 2]]) >= least_gap) + 1)
 
 
-def _widest_gap(spans: Boxes) -> float:
-    """Return the widest stretch between spans (N, 2) that none of them covers; 0 or less where there is none."""
+def _gaps(spans: Boxes) -> Boxes:
+    """Return the stretches between spans (N, 2) that none of them covers, (N - 1,); below 0 where some overlap."""
     spans = spans[np.argsort(spans[:, 0])]
-    return float((spans[1:, 0] - np.maximum.accumulate(spans[:, 1])[:-1]).max(initial=0))
+    gaps: Boxes = spans[1:, 0] - np.maximum.accumulate(spans[:, 1])[:-1]
+    return gaps

@@ -59,7 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _run(options)
     except (DigitnetError, ValueError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
-        return error.exit_code if isinstance(error, DigitnetError) else 1 if isinstance(error, OSError) else 2
+        if isinstance(error, DigitnetError):
+            return error.exit_code
+        return 2 if isinstance(error, ValueError) else 1
     except KeyboardInterrupt:
         sys.stderr.write(f"interrupted; {options.output} is of the best epoch so far, if one had ended\n")
         return 130
@@ -105,7 +107,7 @@ def _network(reference: str) -> DigitNet:
 
 def _find(reference: str) -> Path:
     try:
-        return find_checkpoint(reference or "''").path
+        return find_checkpoint(reference).path
     except CheckpointError as error:
         raise UsageError(f"there is no network {reference!r}: name a checkpoint, a run or one that ships") from error
 

@@ -95,7 +95,7 @@ def test_a_stride_of_its_own_is_said_below(monkeypatch, tmp_path):
 def of_shapes(*shapes):
     """A representation of each shape, all of them nought."""
     return tuple(
-        Representation(name=str(i), shape=shape, pooled=None, features=torch.zeros(1, math.prod(shape)), zeros=1.0)
+        Representation(name=str(i), shape=shape, pooled=None, features=torch.zeros(1, math.prod(shape)))
         for i, shape in enumerate(shapes)
     )
 

@@ -16,6 +16,7 @@ from digitnet.calibration import Calibration
 from digitnet.checkpoint import TrainingRecord, save_checkpoint
 from digitnet.cli import app
 from digitnet.config import RunConfig, TrainConfig
+from digitnet.explain import trace as tracing
 from digitnet.explain.image import references
 from digitnet.rejection import Thresholds
 
@@ -79,6 +80,21 @@ def test_each_network_is_drawn_in_files_that_can_be_read(name, tmp_path, digit_f
             assert 300 < picture.height < 2_000
     assert f"{len(files)} files" in done.stdout
     assert max(map(len, done.stdout.replace(str(tmp_path), "").replace(str(digit_files[0]), "").splitlines())) <= 80
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_zeros_are_those_of_a_forward_pass_and_not_of_averaged_maps(name, tmp_path, digit_files, monkeypatch):
+    monkeypatch.setattr(tracing, "MAX_FEATURES", 20)
+    checkpoint = save_network(tmp_path / "net.safetensors", name)
+    lines = explain(digit_files[1], "--checkpoint", checkpoint).stdout.splitlines()
+    shown = {row[0]: row[2] for line in lines if len(row := line.split()) > 3 and row[2][-1] == row[3][-1] == "%"}
+    model, pixels = network(name), torch.from_numpy(np.asarray(Image.open(digit_files[1])).copy())[None, None] / 255
+    zeros = {"pixels": (pixels == 0).float().mean().item()}
+    for part, module in model.named_modules():
+        module.register_forward_hook(lambda *a, part=part: zeros.update({part: (a[2] == 0).float().mean().item()}))
+    model(pixels)
+    assert {"pixels", "head.output"} <= shown.keys()
+    assert shown == {part: f"{zeros[part]:.0%}" for part in shown}
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from digitnet.errors import DataError
-from torture import files, mutations, samples
+from torture import files, mutations, samples, watch
 from torture.lies import lie_in_png
 from torture.watch import Ordeal, undergo
 
@@ -26,7 +26,7 @@ def test_no_file_harms(kind):
     assert outcome.passed
     assert outcome.trials == 150
     assert 0 < outcome.figures["longest_s"] < 5
-    assert outcome.figures["peak_mb"] > 0  # of which the watch says what is too much
+    assert 0 < outcome.figures["peak_mb"] < watch._peak_mb() + 1_000  # each worker begins with what this process has
 
 
 def test_no_picture_harms():
@@ -83,6 +83,13 @@ def test_the_watch_sees_what_takes_too_much_memory_beside_what_there_was(monkeyp
     stood = run(refuse)
     assert [failure.partition(": ")[2] for failure in stood.failures] == ["took 60 MB"] * 2
     assert stood.peak_mb == 1_660
+
+
+def test_the_watch_measures_memory(monkeypatch):
+    monkeypatch.setattr("torture.watch.LIMIT_MB", -1)
+    stood = run(refuse)
+    assert [failure.split()[-1] for failure in stood.failures] == ["MB"] * 3
+    assert stood.peak_mb > 10
 
 
 def test_the_watch_sees_what_takes_too_much_time(monkeypatch):

@@ -119,11 +119,11 @@ def probe_rows(explanation: Explanation) -> list[tuple[str, str, str, str, float
         (
             probe.name,
             "x".join(map(str, probe.shape)),
-            f"{one.zeros:.0%}",
+            f"{explanation.zeros(probe.name):.0%}",
             f"{probe.accuracy:.1%}",
             (1 - probe.accuracy) / most,
         )
-        for one, probe in zip(explanation.representation, explanation.probes, strict=True)
+        for probe in explanation.probes
     ]
 
 

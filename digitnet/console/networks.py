@@ -111,6 +111,7 @@ def print_info(checkpoint: Checkpoint, layers: list[Layer]) -> None:
     table.add_row("in all", "", "", f"{parameters:,}", f"{multiply_adds:,}")
     print_table(table)
     r = checkpoint.record
+    began, epoch = ("begun as", f"epoch {r.epoch}") if r.distillation else ("best epoch", f"{r.epoch}")
     where = f", on {r.adaptation.rehearsal}" if r.adaptation else ""  # which stands in for data that was missing
     print_pairs(
         (
@@ -118,9 +119,8 @@ def print_info(checkpoint: Checkpoint, layers: list[Layer]) -> None:
             f"{r.dataset} ({r.fingerprint}): {r.train_size:,} images, and {r.validation_size:,} for validation",
         ),
         (
-            "best epoch" if r.distillation is None else "begun as",
-            f"{'' if r.distillation is None else 'epoch '}{r.epoch}, after {r.step:,} steps and {r.elapsed_s:.1f} s "
-            f"on {r.device} in {r.precision}",
+            began,
+            f"{epoch}, after {r.step:,} steps and {r.elapsed_s:.1f} s on {r.device} in {r.precision}",
         ),
         ("validation", f"accuracy {r.validation_accuracy:.2%}, loss {r.validation_loss:.4f}{where}"),
         ("calibrated", _calibration_line(checkpoint.calibration)),

@@ -5,7 +5,6 @@ The tensors are those of a plain forward pass, taken by hooks, so that nothing i
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,8 +50,6 @@ class Representation:
     """The shape after averaging, where there were too many numbers to keep of many images; else None."""
     features: Tensor
     """(N, F) float32, on the CPU; maps of many channels are averaged to fewer pixels."""
-    zeros: float
-    """The share of exact zeros in what the part made, before any averaging, which leaves few of them."""
 
 
 def trace(model: DigitNet, image: Tensor) -> tuple[Stage, ...]:
@@ -88,27 +85,23 @@ def represent(model: DigitNet, images: Tensor) -> tuple[Representation, ...]:
     limit = min(MAX_FEATURES, MOST_FEATURES // len(parts))
     kept: dict[str, list[Tensor]] = {PIXELS: [], **{name: [] for name in parts}}
     shapes: dict[str, tuple[int, ...]] = {PIXELS: tuple(images.shape[1:])}
-    zeros = dict.fromkeys(kept, 0)
 
     def keep(name: str, _: Tensor, output: Tensor) -> None:
         shapes[name] = tuple(output.shape[1:])
-        zeros[name] += int((output == 0).sum())
         kept[name].append(reduce(output, limit).cpu())
 
     with torch.no_grad(), _watched(parts, keep):
         for start in range(0, len(images), BATCH_SIZE):
             batch = images[start : start + BATCH_SIZE]
-            zeros[PIXELS] += int((batch == 0).sum())
             kept[PIXELS].append(to_float(batch))
             model(to_float(batch.to(model.mean.device)))
-    return tuple(_gather(name, shapes[name], kept[name], zeros[name]) for name in kept)
+    return tuple(_gather(name, shapes[name], kept[name]) for name in kept)
 
 
-def _gather(name: str, shape: tuple[int, ...], batches: list[Tensor], zeros: int) -> Representation:
+def _gather(name: str, shape: tuple[int, ...], batches: list[Tensor]) -> Representation:
     whole = torch.cat(batches)
     pooled = tuple(whole.shape[1:]) if tuple(whole.shape[1:]) != shape else None
-    share = zeros / (len(whole) * math.prod(shape))
-    return Representation(name=name, shape=shape, pooled=pooled, features=whole.flatten(1), zeros=share)
+    return Representation(name=name, shape=shape, pooled=pooled, features=whole.flatten(1))
 
 
 def reduce(output: Tensor, limit: int) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from digitnet.errors import UsageError
-from digitnet.explain.activity import DenseUnit, around, blocks, dense_units, most_active
+from digitnet.explain.activity import DenseUnit, around, blocks, dense_units, most_active, shares
 from digitnet.explain.image.attribution import Attribution, attribute
 from digitnet.explain.image.convolution import (
     Convolution,
@@ -23,7 +23,7 @@ from digitnet.explain.image.counterfactual import Search, find_changes
 from digitnet.explain.image.neighbours import Neighbours, mean_digit, nearest_by_each
 from digitnet.explain.image.probe import ProbeResult, probe_layers
 from digitnet.explain.image.references import References
-from digitnet.explain.trace import Representation, Stage, last_hidden, represent, trace
+from digitnet.explain.trace import PIXELS, Representation, Stage, last_hidden, represent, trace
 from digitnet.models import to_float
 from digitnet.predictor import Classifier, Prediction
 
@@ -92,6 +92,13 @@ class Explanation:
     why: Why
     searches: tuple[Search, ...]
     references: References
+
+    def zeros(self, part: str) -> float:
+        """Return the share of exact zeros in what a part makes of the picture; it is named as in ``representation``."""
+        if part == PIXELS:
+            return (self.pixels == 0).float().mean().item()
+        within = [stage for stage in self.stages if f"{stage.layer.name}.".startswith(f"{part}.")]
+        return shares(within[-1]).zeros
 
 
 def explain(
